@@ -1,0 +1,1 @@
+"""The definition layer: which TensorRT, .wts, weights, `Network`, blocks."""

@@ -1,0 +1,151 @@
+"""`Network`: a TensorRT network under construction, as a path object that names layers after PyTorch's modules."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from netdefs.core import trt as tensorrt
+from netdefs.core.errors import NetdefsError, NetworkError, WeightsError
+from netdefs.core.layers.convolution import Convolutions
+from netdefs.core.layers.pointwise import Pointwise
+from netdefs.core.layers.spatial import Spatial
+from netdefs.core.scope import Tensor, near
+from netdefs.core.weights import Weights
+
+Dimension = int | tuple[int, int, int]  # fixed, or (min, opt, max)
+
+# The type that values have inside the network. TF32 is float32 there; it lets the GPU round the factors of products.
+PRECISIONS = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+LATER = ("int8", "fp8")
+
+
+class Network(Convolutions, Pointwise, Spatial):
+    """A TensorRT network and a place in it: `net / "layer1" / 0` is the same network, one module deeper, twice.
+
+    Layers added through a place get its path in front of their names, and their weights are looked up under the same
+    names. Tensors are TensorRT's own `ITensor`, and `definition` is its `INetworkDefinition`: any TensorRT call can be
+    mixed in (see `layer`).
+
+    Args:
+        weights: what `netdefs.Weights` takes.
+        name: the network's name, for messages and files.
+        precision: "fp32", "tf32", "fp16" or "bf16": the type of the values inside. Inputs and outputs stay float32.
+        fold_bn: fold each batch norm into its convolution, in float64, where a block has both.
+        package: "tensorrt" or "tensorrt_rtx"; by default the one that suits this machine.
+
+    Raises:
+        NetdefsError: no TensorRT, or an unknown precision.
+    """
+
+    def __init__(
+        self,
+        weights: Any = None,
+        name: str = "network",
+        precision: str = "fp32",
+        *,
+        fold_bn: bool = False,
+        package: str | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            why = " needs quantization, which this version lacks" if precision in LATER else " is unknown"
+            raise NetdefsError(f"precision={precision!r}{why}. Choose from {', '.join(PRECISIONS)}.")
+        trt = tensorrt.load(package)
+        log = tensorrt.logger_of(trt)
+        self.builder = trt.Builder(log.bridge)
+        flag = trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+        definition = self.builder.create_network(1 << int(flag))
+        if definition is None:
+            raise NetdefsError(f"{trt.__name__} can't make a network on this machine. It says: {log.take()}")
+        definition.name = name
+        super().__init__(definition, trt, weights if isinstance(weights, Weights) else Weights(weights or {}))
+        self.name = name
+        self.precision = precision
+        self.fold_bn = fold_bn
+        self.profile: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {}
+        self.info: dict[str, Any] = {"name": name, "precision": precision, "folded": self.folded}
+
+    def input(self, name: str, shape: Sequence[Dimension]) -> Tensor:
+        """A float32 input of the network, cast to the network's precision.
+
+        Args:
+            shape: sizes; a (min, opt, max) triple is a dynamic one, and goes into the optimization profile.
+
+        Raises:
+            NetworkError: a size is not positive, a triple not in order, or the name taken.
+        """
+        for size in shape:
+            smallest, usual, largest = size if isinstance(size, Sequence) else (size, size, size)
+            if not 1 <= smallest <= usual <= largest:
+                raise NetworkError(f"input {name!r}: {size} is neither a size nor (min, opt, max) in rising order.")
+        self._claim(name, "an input of the network")
+        dims = tuple(-1 if isinstance(size, Sequence) else int(size) for size in shape)
+        tensor = self.definition.add_input(name, self.trt.float32, dims)
+        if tensor is None:
+            raise NetworkError(f"TensorRT refused the input {name!r} of shape {dims}: {self.log.take()}")
+        if -1 in dims:
+            low, opt, high = (
+                tuple(size[i] if isinstance(size, Sequence) else int(size) for size in shape) for i in range(3)
+            )
+            self.profile[name] = (low, opt, high)
+            for axis, label in zip(range(4), ("batch", "channels", "height", "width"), strict=True):
+                if axis < len(dims) and dims[axis] == -1:
+                    tensor.set_dimension_name(axis, label)
+        return self.cast(tensor, f"{name}.cast", getattr(self.trt, PRECISIONS[self.precision]))
+
+    def output(self, x: Tensor, name: str) -> Tensor:
+        """A result of the network under a name of its own, float32 (indices and masks keep their type).
+
+        It is not marked yet, so that a network can also be a part of a larger one: `finish` marks.
+        """
+        trt = self.trt
+        if x.dtype in (trt.float16, trt.bfloat16):
+            return self.cast(x, name, trt.float32)
+        return self.layer(self.definition.add_identity(x), name, x)
+
+    def finish(self, outputs: Tensor | Mapping[str, Tensor] | Sequence[Tensor]) -> None:
+        """Marks the outputs and checks that the definition is complete.
+
+        Raises:
+            WeightsError: weights are missing, of another size, or left over.
+        """
+        tensors = outputs.values() if isinstance(outputs, Mapping) else outputs
+        for tensor in tensors if not hasattr(tensors, "dtype") else [tensors]:
+            self.definition.mark_output(tensor)
+        self.check()
+
+    def check(self) -> None:
+        """Checks that the network has an output and that every weight is there, fits and is used.
+
+        Raises:
+            NetworkError: nothing is marked as an output.
+            WeightsError: names every key that is missing, of another size or left over.
+        """
+        if self.definition.num_outputs == 0:
+            raise NetworkError(f"{self.name} has no output: call net.finish(...) with what the definition returns.")
+        problems = self.weights.problems()
+        if problems:
+            raise WeightsError(f"{self.weights.source} does not fit {self.name}.\n{problems}")
+
+    def size_of(self, key: str, default: int) -> int:
+        """How many values the weight `key` of this scope has: a class count, say. `default` if it is not there."""
+        path = self.path_of(key)
+        return int(self.weights[path].size) if path in self.weights else default
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor called `name`.
+
+        Raises:
+            NetworkError: there is none; the message has the nearest names.
+        """
+        for tensor in tensors_of(self.definition):
+            if tensor.name == name:
+                return tensor
+        raise NetworkError(f"{self.name} has no tensor {name!r}.{near(name, self.names)}")
+
+
+def tensors_of(definition: Any) -> list[Tensor]:
+    """The inputs of a network definition and every layer's outputs, in execution order."""
+    tensors = [definition.get_input(i) for i in range(definition.num_inputs)]
+    for i in range(definition.num_layers):
+        layer = definition.get_layer(i)
+        tensors += [layer.get_output(j) for j in range(layer.num_outputs)]
+    return [tensor for tensor in tensors if tensor is not None]

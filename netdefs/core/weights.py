@@ -1,0 +1,224 @@
+"""`Weights`: named arrays for a network, handed out with their shapes checked, every one accounted for."""
+
+import difflib
+import fnmatch
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from netdefs.core.errors import WeightsError
+from netdefs.core.wts import load_wts
+
+COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm counts its training steps in it; inference never reads it
+LISTED = 10  # how many names of a kind an error message spells out
+
+
+def weights_sha256(arrays: Mapping[str, Any]) -> str:
+    """A fingerprint of the float32 values and names of `arrays`, whatever file they came from.
+
+    BatchNorm's step counters are left out: they are no part of the function.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(arrays):
+        if key.rpartition(".")[2] != COUNTER:
+            digest.update(key.encode() + b"\0")
+            digest.update(np.ascontiguousarray(_as_numpy(arrays[key]), "<f4").data)
+    return digest.hexdigest()
+
+
+class Weights:
+    """Named arrays, from a .wts or .safetensors file, a state_dict, or a dict of arrays.
+
+    A network takes its weights out one by one with their shapes. What is missing or has another size is remembered, not
+    raised at once, so that `problems` can name all of it in one message.
+
+    Args:
+        source: a path, or a mapping from names to numpy arrays or torch tensors.
+
+    Raises:
+        WeightsError: the source is not one of these, or its file is malformed.
+    """
+
+    def __init__(self, source: "str | os.PathLike[str] | Mapping[str, Any] | Weights") -> None:
+        self._arrays: dict[str, np.ndarray]
+        self.metadata: dict[str, Any] = {}
+        self.source: str
+        if isinstance(source, Weights):
+            self._arrays, self.metadata, self.source = source._arrays, source.metadata, source.source
+        elif isinstance(source, Mapping):
+            # TensorRT reads the memory it is given as late as in the build: what the caller can still change is copied.
+            self._arrays = {str(key): np.array(_as_numpy(value)) for key, value in source.items()}
+            self.source = "the given weights"
+        elif isinstance(source, str | os.PathLike):
+            self._arrays, self.metadata = _read(Path(source))
+            self.source = str(source)
+        else:
+            hint = " Pass module.state_dict()." if hasattr(source, "state_dict") else ""
+            raise WeightsError(
+                f"Weights are a path or a mapping of names to arrays, not {type(source).__name__}.{hint}"
+            )
+        self._expected: dict[str, tuple[int, ...]] = {}
+        self._ignored: list[str] = []
+        self._sha256: str | None = None
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        """The array as it was read, without recording that it was used."""
+        return self._arrays[key]
+
+    @property
+    def sha256(self) -> str:
+        """The fingerprint of all values: `weights_sha256`."""
+        if self._sha256 is None:
+            self._sha256 = weights_sha256(self._arrays)
+        return self._sha256
+
+    @property
+    def taken(self) -> dict[str, tuple[int, ...]]:
+        """Every key asked for so far, with the shape it was asked in."""
+        return dict(self._expected)
+
+    def shape(self, key: str) -> tuple[int, ...] | None:
+        """The shape of an array where it is known: a bare .wts knows only the number of values."""
+        if key not in self._arrays:
+            return None
+        if key in self.metadata.get("shapes", {}):
+            return tuple(self.metadata["shapes"][key])
+        return None if self.metadata.get("flat") else self._arrays[key].shape
+
+    def eps(self, module: str) -> float | None:
+        """The BatchNorm eps that gen_wts found for a module, or None where the checkpoint did not tell."""
+        value = self.metadata.get("eps", {}).get(module)
+        return None if value is None else float(value)
+
+    def take(self, key: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The array `key` as read-only float32 of `shape`.
+
+        If it is missing or has another shape, zeros of `shape` stand in for it and `problems` tells.
+        """
+        shape = tuple(int(n) for n in shape)
+        self._expected[key] = shape
+        if key not in self._arrays or self._mismatch(key, shape):
+            return np.zeros(shape, np.float32)
+        array = np.ascontiguousarray(self._arrays[key], np.float32).reshape(shape)
+        array.flags.writeable = False
+        return array
+
+    def ignore(self, pattern: str) -> None:
+        """Says that keys matching the glob `pattern` are knowingly left unused."""
+        self._ignored.append(pattern)
+
+    def unused(self) -> list[str]:
+        """Keys that were neither taken nor ignored."""
+        left = [key for key in self._arrays if key not in self._expected]
+        return [key for key in left if not any(fnmatch.fnmatchcase(key, pattern) for pattern in self._ignored)]
+
+    def problems(self) -> str:
+        """What is missing, of another size, or left over, as one text; empty if all is well."""
+        missing = [key for key in self._expected if key not in self._arrays]
+        wrong = [key for key, shape in self._expected.items() if key in self._arrays and self._mismatch(key, shape)]
+        unused = self.unused()
+        parts = []
+        if missing:
+            parts.append(_listing(f"{len(missing)} of {len(self._expected)} keys are missing", missing, self._nearest))
+        if wrong:
+            parts.append(_listing(f"{len(wrong)} keys have another size", wrong, self._explain_size))
+        if unused:
+            parts.append(_listing(f"{len(unused)} keys are not used by the network", unused, lambda key: ""))
+        prefix = self._prefix(missing)
+        if prefix:
+            parts.append(
+                f"Every missing name is there with the prefix {prefix!r}: strip it with gen_wts.py --prefix {prefix}"
+            )
+        return "\n".join(parts)
+
+    def _mismatch(self, key: str, shape: tuple[int, ...]) -> bool:
+        known = self.shape(key)
+        if known is None or math.prod(known) <= 1:  # a scalar is stored as () or as (1,)
+            return self._arrays[key].size != math.prod(shape)
+        return known != shape
+
+    def _nearest(self, key: str) -> str:
+        near = difflib.get_close_matches(key, self.unused(), n=1, cutoff=0.8)
+        return f" (the file has {near[0]})" if near else ""
+
+    def _explain_size(self, key: str) -> str:
+        shape, size = self._expected[key], self._arrays[key].size
+        known = self.shape(key)
+        row = math.prod(shape[1:])
+        text = f": the network has {shape}, the file {known if known is not None else f'{size} values'}"
+        if size != math.prod(shape) and size % row == 0:
+            text += f", which fits if the first dimension is {size // row}"
+        return text
+
+    def _prefix(self, missing: list[str]) -> str:
+        if not missing:
+            return ""
+        for key in self._arrays:
+            if key.endswith("." + missing[0]):
+                prefix = key[: -len(missing[0])]
+                if all(prefix + name in self._arrays for name in missing):
+                    return prefix
+        return ""
+
+
+def _listing(title: str, keys: list[str], comment: Any) -> str:
+    lines = [f"  {key}{comment(key)}" for key in keys[:LISTED]]
+    if len(keys) > LISTED:
+        lines.append(f"  ... and {len(keys) - LISTED} more")
+    return "\n".join([f"{title}:", *lines])
+
+
+def _as_numpy(value: Any) -> np.ndarray:
+    """A numpy array or torch tensor as a numpy array; bfloat16 and gradients dealt with."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise WeightsError(f"Weights are arrays of numbers, not of {array.dtype}.")
+    return array
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    if path.suffix == ".wts":
+        arrays = load_wts(path)
+        return arrays, {"flat": True, **_read_sidecar(path, arrays)}
+    if path.suffix == ".safetensors":
+        from netdefs.core.checkpoint import read_checkpoint  # not needed by those who have a .wts
+
+        return read_checkpoint(path).state_dict, {}
+    raise WeightsError(
+        f"{path} is neither .wts nor .safetensors. Turn a checkpoint into a .wts first: "
+        f"python tools/gen_wts.py {path} -o weights/{path.stem}.wts"
+    )
+
+
+def _read_sidecar(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What gen_wts wrote beside a .wts: shapes, eps and activations. A .wts from elsewhere has none."""
+    sidecar = path.with_name(path.name + ".json")
+    if not sidecar.exists():
+        return {}
+    advice = f"Run gen_wts again, or remove {sidecar.name} to use {path.name} as it is."
+    try:
+        found = json.loads(sidecar.read_text(encoding="utf-8"))
+        told = found["weights_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{sidecar} is not what gen_wts writes ({error!r}). {advice}") from error
+    if told != weights_sha256(arrays):
+        raise WeightsError(f"{sidecar} describes other weights than those in {path.name}. {advice}")
+    return dict(found)

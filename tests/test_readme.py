@@ -1,0 +1,66 @@
+"""The README's commands and programs, run one after the other as a reader would."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from skimage import data
+
+from examples.hrnet_torch import hrnet_w18_small_v2
+from examples.seeded import seed_weights
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder as the README assumes: the clone's tools and examples, a checkpoint and a photograph."""
+    folder = tmp_path_factory.mktemp("desk")
+    for name in ("tools", "examples"):
+        (folder / name).symlink_to(ROOT / name)
+    module = seed_weights(hrnet_w18_small_v2())
+    torch.save({"state_dict": {f"module.{k}": v for k, v in module.state_dict().items()}}, folder / "hrnet_w18_small_v2.pth")
+    cv2.imwrite(str(folder / "photo.jpg"), cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR))
+    return folder
+
+
+def test_commands_and_programs(desk):
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(desk)}
+    program = ""
+    commands = 0
+    for language, text in re.findall(r"```(console|python)\n(.*?)```", README, re.S):
+        if language == "python":
+            program += text
+            continue
+        for line in text.splitlines():
+            assert line.startswith("$ "), line
+            done = subprocess.run(line[2:], shell=True, cwd=desk, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+            commands += 1
+            if line.startswith("$ netdefs diff"):
+                count = re.search(r"all (\d+) layers agree", done.stdout)
+                assert count and f"all {count[1]} layers agree" in README, done.stdout
+    assert commands >= 5
+    done = subprocess.run([sys.executable, "-c", program], cwd=desk, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "layers agree" in done.stdout
+
+
+def test_what_the_readme_names_exists():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+    import netdefs
+
+    for name, variants in netdefs.models().items():
+        row = re.search(rf"\| `netdefs\.{name}` \| (.*) \|", README)
+        assert row, f"{name} is not in the README's table"
+        for variant in variants:
+            short = variant.removeprefix("resnet").removeprefix("hrnet_")
+            assert variant in row[1] or short in row[1], variant
