@@ -51,10 +51,11 @@ def run(command: str, expect: int = 0) -> str:
 
 
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """scikit-learn's 1,797 handwritten digits as (N, 1, 32, 32) float32 in 0..1, split into training and test."""
+    """scikit-learn's 1,797 handwritten digits as (N, 1, 32, 32) float32, split into training and test."""
     images, labels = load_digits(return_X_y=True)
     pictures = np.stack([cv2.resize(image.reshape(8, 8) / 16, (32, 32)) for image in images.astype(np.float32)])
-    train_x, test_x, train_y, test_y = train_test_split(pictures[:, None], labels, test_size=0.25, random_state=0)
+    normalized = (pictures[:, None] - 0.1307) / 0.3081  # what netdefs.lenet declares
+    train_x, test_x, train_y, test_y = train_test_split(normalized, labels, test_size=0.25, random_state=0)
     return train_x, test_x, train_y, test_y
 
 

@@ -1,8 +1,8 @@
 """LeNet-5 in PyTorch, with the state_dict keys of tensorrtx's example.
 
 Paper: LeCun et al., Gradient-Based Learning Applied to Document Recognition,
-http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf. Upstream: wang-xinyu/tensorrtx, lenet: ReLU and average pooling in
-place of the paper's sigmoids and trainable pooling.
+http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf. Upstream: wang-xinyu/tensorrtx, lenet/gen_wts.py: ReLU and max
+pooling in place of the paper's sigmoids and trainable subsampling.
 """
 
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ class LeNet5(nn.Module):
         self.fc3 = nn.Linear(84, num_classes)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        x = F.avg_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.avg_pool2d(F.relu(self.conv2(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
         x = x.flatten(1)
         x = F.relu(self.fc1(x))
         x = F.relu(self.fc2(x))

@@ -84,7 +84,8 @@ def build_command(arguments: argparse.Namespace) -> int:
         return OK
     console.print(
         f"[bold]{output}[/bold]: {arguments.variant} for {engine.target}, {network.precision}, "
-        f"{found['layers']} layers, {found['bytes'] / 1e6:.1f} MB; defined in {defined - started:.2f} s, built in {built - defined:.2f} s.",
+        f"{found['layers']} layers, {found['bytes'] / 1e6:.1f} MB; "
+        f"defined in {defined - started:.2f} s, built in {built - defined:.2f} s.",
         soft_wrap=True,
     )
     return OK
@@ -234,7 +235,7 @@ def _load_npy(path: str) -> np.ndarray:
 
 def _top(outputs: dict[str, np.ndarray], count: int, labels_file: str | None) -> list[list[dict[str, Any]]]:
     """The most probable classes of each picture, from the outputs `prob` or `logits`."""
-    labels = Path(labels_file).read_text(encoding="utf-8").splitlines() if labels_file else []
+    labels = _read_labels(labels_file) if labels_file else []
     if "prob" in outputs:
         probabilities = outputs["prob"]
     else:
@@ -246,6 +247,13 @@ def _top(outputs: dict[str, np.ndarray], count: int, labels_file: str | None) ->
         [{"label": labels[i] if labels else int(i), "probability": float(row[i])} for i in np.argsort(-row)[:count]]
         for row in probabilities
     ]
+
+
+def _read_labels(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Can't read class names from {path}: {error}.") from error
 
 
 def _statistics(array: np.ndarray) -> dict[str, Any]:

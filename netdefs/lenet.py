@@ -1,9 +1,9 @@
 """LeNet-5, the first network everyone rebuilds.
 
 Paper: http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf.
-Upstream: the LeNet of tensorrtx's PyTorch examples (ReLU and average pooling).
+Upstream: the LeNet of tensorrtx's PyTorch examples (ReLU and max pooling).
 
-Input: (N, 1, 32, 32), gray. Outputs: `logits` and `prob` (their softmax), (N, num_classes).
+Input: (N, 1, 32, 32), gray, MNIST's mean and std. Outputs: `logits` and `prob` (their softmax), (N, num_classes).
 """
 
 from netdefs.core.network import Network
@@ -25,9 +25,9 @@ def define(net: Network, x: Tensor, variant: str = "lenet5", num_classes: int | 
     """
     config_of(VARIANTS, variant)
     x = net.relu(net.conv(x, "conv1", 6, kernel=5), "conv1.relu")
-    x = net.avg_pool(x, "pool1", kernel=2)
+    x = net.max_pool(x, "pool1", kernel=2)
     x = net.relu(net.conv(x, "conv2", 16, kernel=5), "conv2.relu")
-    x = net.avg_pool(x, "pool2", kernel=2)
+    x = net.max_pool(x, "pool2", kernel=2)
     x = net.flatten(x, "flatten", start_dim=1)
     x = net.relu(net.linear(x, "fc1", 120), "fc1.relu")
     x = net.relu(net.linear(x, "fc2", 84), "fc2.relu")
@@ -41,7 +41,7 @@ model = Model(
     define,
     VARIANTS,
     input_shape=(1, 1, 32, 32),
-    preprocess=Preprocess("GRAY", mean=(0.0,), std=(1.0,)),
+    preprocess=Preprocess("GRAY", mean=(0.1307,), std=(0.3081,)),
     task="classification",
 )
 define_network, build_engine = model.define_network, model.build_engine

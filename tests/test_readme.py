@@ -25,7 +25,9 @@ def desk(tmp_path_factory):
     for name in ("tools", "examples"):
         (folder / name).symlink_to(ROOT / name)
     module = seed_weights(hrnet_w18_small_v2())
-    torch.save({"state_dict": {f"module.{k}": v for k, v in module.state_dict().items()}}, folder / "hrnet_w18_small_v2.pth")
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in module.state_dict().items()}}, folder / "hrnet_w18_small_v2.pth"
+    )
     cv2.imwrite(str(folder / "photo.jpg"), cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR))
     return folder
 

@@ -15,7 +15,7 @@ def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
 def float32_to_bfloat16(values: np.ndarray) -> np.ndarray:
     """The uint16 bits of the bfloat16 numbers nearest to float32 values; any shape, ties to even, NaN stays NaN."""
     bits = np.asarray(values, np.float32).view(np.uint32)
-    # Adding just under half of the last kept place rounds to nearest; one more where that place is odd makes ties go to even.
+    # Adding just under half of the last kept place rounds to nearest; one more where it is odd makes ties go to even.
     odd = (bits >> np.uint32(16)) & np.uint32(1)
     with np.errstate(over="ignore"):
         rounded = ((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)).astype(np.uint16)
@@ -46,3 +46,21 @@ def as_numpy(value: Any, name: str = "") -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise WeightsError(f"{what} is not an array of real numbers: it holds {array.dtype}.")
     return array
+
+
+def to_float32(array: np.ndarray, name: str = "") -> np.ndarray:
+    """An array of numbers as float32, converted as Python's `float` and `struct` would; float32 comes back as it is.
+
+    Raises:
+        WeightsError: a finite number is too large for float32.
+    """
+    if array.dtype.kind == "f" and array.dtype.itemsize <= 4:
+        return array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        # Integers go through float64, as `float` takes them: rounded twice, but the same everywhere.
+        single = array.astype(np.float64).astype(np.float32)
+    lost = np.isinf(single) & ~np.isinf(array)
+    if lost.any():
+        what = f"Tensor {name!r}" if name else "This"
+        raise WeightsError(f"{what} holds {array[lost].flat[0]!s}, which is too large for float32.")
+    return single

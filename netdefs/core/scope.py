@@ -108,7 +108,7 @@ class Scope:
             self.keep.append(bits)
             return trt.Weights(trt.bfloat16, bits.ctypes.data, bits.size)
         with np.errstate(over="ignore"):
-            converted = np.ascontiguousarray(array, np.dtype(trt.nptype(dtype)))
+            converted = np.asarray(array, np.dtype(trt.nptype(dtype)), order="C")
         if converted.dtype == np.float16 and not np.array_equal(np.isfinite(converted), np.isfinite(array)):
             worst = float(array.flat[int(np.argmax(np.abs(array)))])
             raise NetworkError(f"{name} holds {worst:g}, which half precision can't: its largest is 65504. Use bf16.")

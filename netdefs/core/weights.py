@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from netdefs.core.dtypes import as_numpy
 from netdefs.core.errors import WeightsError
 from netdefs.core.wts import load_wts
 
@@ -28,7 +29,7 @@ def weights_sha256(arrays: Mapping[str, Any]) -> str:
     for key in sorted(arrays):
         if key.rpartition(".")[2] != COUNTER:
             digest.update(key.encode() + b"\0")
-            digest.update(np.ascontiguousarray(_as_numpy(arrays[key]), "<f4").data)
+            digest.update(np.ascontiguousarray(as_numpy(arrays[key], key), "<f4").data)
     return digest.hexdigest()
 
 
@@ -53,7 +54,7 @@ class Weights:
             self._arrays, self.metadata, self.source = source._arrays, source.metadata, source.source
         elif isinstance(source, Mapping):
             # TensorRT reads the memory it is given as late as in the build: what the caller can still change is copied.
-            self._arrays = {str(key): np.array(_as_numpy(value)) for key, value in source.items()}
+            self._arrays = {str(key): np.array(as_numpy(value, str(key))) for key, value in source.items()}
             self.source = "the given weights"
         elif isinstance(source, str | os.PathLike):
             self._arrays, self.metadata = _read(Path(source))
@@ -181,17 +182,6 @@ def _listing(title: str, keys: list[str], comment: Any) -> str:
     if len(keys) > LISTED:
         lines.append(f"  ... and {len(keys) - LISTED} more")
     return "\n".join([f"{title}:", *lines])
-
-
-def _as_numpy(value: Any) -> np.ndarray:
-    """A numpy array or torch tensor as a numpy array; bfloat16 and gradients dealt with."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = (value.float() if value.is_floating_point() else value).numpy()
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise WeightsError(f"Weights are arrays of numbers, not of {array.dtype}.")
-    return array
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

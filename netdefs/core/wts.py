@@ -1,24 +1,25 @@
 """The .wts text format of tensorrtx: a count line, then `name count` and big-endian float32 hex for each tensor.
 
-Reading goes two ways. `_read_regular` takes files laid out as exporters write them, at memory speed, and gives up on anything else.
-`_read_strict` then reads token by token: it accepts the format's other spellings and explains what is wrong with everything else.
+Reading goes two ways. `_read_regular` takes files laid out as exporters write them, close to the speed of memory, and
+gives up on anything else. `_read_strict` then reads token by token: it takes the format's other spellings too, and
+explains what is wrong with everything else.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from netdefs.core.dtypes import as_numpy
+from netdefs.core.dtypes import as_numpy, to_float32
 from netdefs.core.errors import FileError, WeightsError
 from netdefs.core.files import atomic_write
 from netdefs.core.sniff import HEAD, looks_like
 
-BLOCK = 65536  # values handled at a time: large enough that two threads rarely wait for each other, small enough for the cache
+BLOCK = 65536  # values handled at a time: enough that threads rarely wait for each other, few enough for the cache
 CELL = 9  # characters of one value: a space and eight hex digits
 PARALLEL = 1 << 20  # values from which threads pay
 WINDOW = 512  # bytes in which a name and its count are looked for
@@ -33,7 +34,8 @@ AGAIN = "Make the file again with tools/gen_wts.py, or copy it again if it was c
 def load_wts(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads a .wts file as flat float32 arrays by name, in the file's order (the format holds no shapes).
 
-    One or two spaces after the count, CRLF line ends, and `0x`-prefixed or unpadded values are read too. The arrays share one block of memory.
+    Two spaces after the count, CRLF line ends, and `0x`-prefixed or unpadded values are read too. The arrays may share
+    one block of memory.
 
     Raises:
         FileError: the file is missing or can't be read.
@@ -50,13 +52,20 @@ def load_wts(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise FileError(f"Can't read {path}: {error.strerror or error}.") from error
 
 
-def save_wts(path: str | os.PathLike[str], arrays: Mapping[str, Any], *, two_spaces: bool = False) -> None:
+def save_wts(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, Any],
+    *,
+    two_spaces: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> None:
     """Writes arrays, in their order, as a .wts file, replacing what is there once all is written.
 
     Args:
         path: the file to write.
         arrays: name -> numbers of any shape; converted to float32 as Python's `float` and `struct` would.
         two_spaces: put two spaces after the count, as some of tensorrtx's exporters do.
+        progress: called with the number of values just written, again and again.
 
     Raises:
         FileError: the file can't be written.
@@ -72,7 +81,10 @@ def save_wts(path: str | os.PathLike[str], arrays: Mapping[str, Any], *, two_spa
             array = as_numpy(value, name).reshape(-1)
             file.write(f"{name} {array.size}{extra}".encode())
             for start in range(0, array.size, BLOCK):
-                file.write(_encode(array[start : start + BLOCK], name))
+                block = array[start : start + BLOCK]
+                file.write(_encode(to_float32(block, name)))
+                if progress:
+                    progress(block.size)
             file.write(b"\n")
 
 
@@ -85,17 +97,11 @@ def _is_name(name: str) -> bool:
 _QUADS = np.frombuffer("".join(f"{half:04x}" for half in range(1 << 16)).encode(), np.uint32)
 
 
-def _encode(values: np.ndarray, name: str) -> bytes:
-    """Values as the text of their cells: a space and eight digits each."""
-    with np.errstate(over="ignore"):
-        # Integers go through float64, as `float` would take them: rounded twice, but the same everywhere.
-        single = values if values.dtype in (np.float16, np.float32) else values.astype(np.float64).astype(np.float32)
-    lost = np.isinf(single) & ~np.isinf(values)
-    if lost.any():
-        raise WeightsError(f"Tensor {name!r} holds {values[lost][0]!r}, which is too large for float32.")
+def _encode(values: np.ndarray) -> memoryview:
+    """Flat float32 values as the text of their cells: a space and eight digits each."""
     cells = np.full((values.size, CELL), ord(" "), np.uint8)
-    cells[:, 1:] = _QUADS[single.astype(">f4").view(">u2")].view(np.uint8).reshape(-1, 8)
-    return cells.tobytes()
+    cells[:, 1:] = _QUADS[values.astype(">f4").view(">u2")].view(np.uint8).reshape(-1, 8)
+    return cells.data
 
 
 def _read_regular(path: Path) -> dict[str, np.ndarray] | None:
@@ -104,12 +110,12 @@ def _read_regular(path: Path) -> dict[str, np.ndarray] | None:
         index = _index(file, os.fstat(file.fileno()).st_size)
     if index is None:
         return None
-    total = sum(count for _, count, _ in index)
+    total = sum(count for count, _ in index.values())
     values = np.empty(total, np.float32)  # in one piece: the system hands out large pages for it
     arrays: dict[str, np.ndarray] = {}
     jobs = []
     end = 0
-    for name, count, offset in index:
+    for name, (count, offset) in index.items():
         array = arrays[name] = values[end : end + count]
         end += count
         jobs += [(offset + CELL * start, array[start : start + BLOCK]) for start in range(0, count, BLOCK)]
@@ -122,12 +128,12 @@ def _read_regular(path: Path) -> dict[str, np.ndarray] | None:
     return arrays if regular else None
 
 
-def _index(file: Any, size: int) -> list[tuple[str, int, int]] | None:
-    """Name, count and place of the first cell of every tensor, found by jumping over the values."""
+def _index(file: Any, size: int) -> dict[str, tuple[int, int]] | None:
+    """The count of every tensor and the place of its first cell, found by jumping over the values."""
     match = COUNT.match(file.read(WINDOW))
     if match is None:
         return None
-    tensors: dict[str, tuple[str, int, int]] = {}
+    tensors: dict[str, tuple[int, int]] = {}
     position = match.end()
     for _ in range(int(match[1])):
         file.seek(position)
@@ -139,9 +145,9 @@ def _index(file: Any, size: int) -> list[tuple[str, int, int]] | None:
         position = offset + CELL * count
         if "\N{REPLACEMENT CHARACTER}" in name or not _is_name(name) or name in tensors or position >= size:
             return None
-        tensors[name] = (name, count, offset)
+        tensors[name] = (count, offset)
     file.seek(position)
-    return list(tensors.values()) if file.read(3) in (b"\n", b"\r\n") else None
+    return tensors if file.read(3) in (b"\n", b"\r\n") else None
 
 
 def _decode_jobs(path: Path, jobs: list[tuple[int, np.ndarray]]) -> bool:
@@ -161,15 +167,16 @@ def _each_byte(byte: int) -> np.uint64:
     return np.uint64(int.from_bytes(bytes([byte] * 8), "little"))
 
 
-_ONE, _TWO, _FOUR, _EIGHT, _NINE = (np.uint64(n) for n in (1, 2, 4, 8, 9))
+_TWO, _FOUR, _EIGHT, _NINE = (np.uint64(n) for n in (2, 4, 8, 9))
+_PAIR = np.uint64((1 << 12) + 1)  # times this, a byte gets the byte before it as its high half
 _LOW_NIBBLE, _BIT_4, _SIX = _each_byte(0x0F), _each_byte(0x10), _each_byte(6)
 
 
 def _decode(text: bytearray, out: np.ndarray, scratch: np.ndarray) -> bool:
     """Decodes `out.size` cells into `out`; False if one of them is not a space and eight lower-case hex digits.
 
-    The eight digits of a value are the eight bytes of one uint64, so each step below works on eight digits at once, and no step carries from
-    one byte into the next.
+    The eight digits of a value are the bytes of one uint64, so each step below works on eight digits at once, and none
+    carries from one byte into the next.
     """
     size = out.size
     if not (np.ndarray((size,), np.uint8, text, 0, (CELL,)) == ord(" ")).all():
@@ -179,7 +186,7 @@ def _decode(text: bytearray, out: np.ndarray, scratch: np.ndarray) -> bool:
     np.right_shift(digits, _TWO, letter)
     np.bitwise_and(letter, _BIT_4, letter)  # bit 4 set where the digit has bit 6: "a" to "f", and not "0" to "9"
     np.bitwise_and(digits, _LOW_NIBBLE, nibble)
-    # The high half of a digit is 3, or 6 for a letter: with bits 4 and 6 set equal to each other, bits 4 and 5 always and bit 7 never.
+    # The high half of a digit is 3, or 6 for a letter. With bit 4 flipped for letters it has bits 4 and 5, never bit 7.
     np.bitwise_xor(digits, letter, digits)
     always, ever = np.bitwise_and.reduce(digits), np.bitwise_or.reduce(digits)
     np.multiply(letter, _NINE, digits)
@@ -193,11 +200,8 @@ def _decode(text: bytearray, out: np.ndarray, scratch: np.ndarray) -> bool:
         return False
     if (too_large | wrong_kind) & _BIT_4:
         return False
-    np.left_shift(nibble, _FOUR, digits)
-    np.right_shift(nibble, _EIGHT, nibble)
-    np.bitwise_or(
-        digits, nibble, nibble
-    )  # every second byte now holds two digits, the first digit of the value in the lowest
+    np.multiply(nibble, _PAIR, nibble)
+    np.right_shift(nibble, _EIGHT, nibble)  # every second byte now holds two digits, the first two in the lowest
     pairs = nibble.view(np.uint16).astype(np.uint8)
     np.copyto(out, pairs.view(">f4"))
     return True
@@ -222,8 +226,8 @@ def _read_strict(path: Path) -> dict[str, np.ndarray]:
                 raise WeightsError(f"{path}, line {line}: tensor {name!r} is there already, on line {first}. {AGAIN}")
             arrays[name] = array
         if file.tell() != size:
-            last = f", the last being {name!r}" if arrays else ""
-            raise WeightsError(f"{path}, line {count + 2}: line 1 announces {count} tensors{last}, but more follows. {AGAIN}")
+            where = f"{path}, line {count + 2}" + (f", after tensor {name!r}" if arrays else "")
+            raise WeightsError(f"{where}: line 1 announces {count} tensors, but more follows. {AGAIN}")
     return arrays
 
 
@@ -247,7 +251,7 @@ def _read_line(file: BinaryIO, where: str, size: int) -> tuple[str, np.ndarray]:
     """Name and values of the tensor on the next line; `where` names the line in messages."""
     pieces = _tokens(file)
     try:
-        name, count, values = _read_header(next(pieces), where)
+        name, count, values = _read_header(pieces, where)
         where = f"{where}, tensor {name!r}"
         left = size - file.tell() + sum(len(value) + 1 for value in values) + LONGEST
         if 2 * count > left:  # a value is a space and a digit at least
@@ -277,11 +281,15 @@ def _store(values: list[bytes], array: np.ndarray, done: int, where: str) -> int
     return done + len(values)
 
 
-def _read_header(tokens: list[bytes], where: str) -> tuple[str, int, list[bytes]]:
+def _read_header(pieces: Iterator[list[bytes]], where: str) -> tuple[str, int, list[bytes]]:
     """Name, count and the values that came along with them."""
+    tokens = next(pieces)
+    if len(tokens) < 2:
+        tokens += next(pieces, [])
     name = tokens[0].decode("utf-8", "replace") if tokens else ""
     if not _is_name(name) or "\N{REPLACEMENT CHARACTER}" in name:
-        raise WeightsError(f"{where}: it must begin with a tensor's name, not with {_shown(b' '.join(tokens[:1]))}. {AGAIN}")
+        found = _shown(tokens[0]) if tokens else "the line's end"
+        raise WeightsError(f"{where}: a tensor's name must come first, not {found}. {AGAIN}")
     if len(tokens) < 2 or not re.fullmatch(rb"[0-9]{1,15}", tokens[1]):
         found = _shown(tokens[1]) if len(tokens) > 1 else "the line's end"
         raise WeightsError(f"{where}, tensor {name!r}: its number of values must follow, not {found}. {AGAIN}")

@@ -1,0 +1,7 @@
+"""Finding the layer that is wrong: every tensor of a network against PyTorch's."""
+
+from netdefs.debug.comparison import compare
+from netdefs.debug.metrics import Metrics, Tolerance
+from netdefs.debug.report import Report, Row
+
+__all__ = ["Metrics", "Report", "Row", "Tolerance", "compare"]

@@ -225,7 +225,7 @@ CASES = [
     ),
     pointwise(
         "add-lower-rank",
-        lambda net, x: net.add(x, net.constant(np.arange(11, dtype=np.float32), "k"), "y"),
+        lambda net, x: net.add(x, net.constant(np.arange(11), "k", like=x), "y"),
         lambda x: x + torch.arange(11.0),
     ),
     *[
@@ -270,7 +270,7 @@ CASES = [
     ),
     pointwise(
         "matmul-lower-rank",
-        lambda net, x: net.matmul(x, net.constant(np.ones((11, 3), np.float32), "k"), "y"),
+        lambda net, x: net.matmul(x, net.constant(np.ones((11, 3)), "k", like=x), "y"),
         lambda x: x @ torch.ones(11, 3),
     ),
     pointwise("topk", lambda net, x: net.topk(x, "y", 4, dim=1)[0], lambda x: torch.topk(x, 4, dim=1)[0]),

@@ -101,7 +101,7 @@ def test_other_sources_are_refused(source):
 
 
 def test_arrays_of_text_are_refused():
-    with pytest.raises(WeightsError, match="arrays of numbers"):
+    with pytest.raises(WeightsError, match="not an array of real numbers"):
         netdefs.Weights({"a": np.array(["x"])})
 
 

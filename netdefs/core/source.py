@@ -1,0 +1,111 @@
+"""Live PyTorch models by name: a timm or torchvision model, or what a function in a module or a file returns."""
+
+import importlib
+import importlib.util
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from netdefs.core.checkpoint import read_checkpoint
+from netdefs.core.errors import CheckpointError, FileError, MissingPackageError
+from netdefs.core.optional import require
+
+FORMS = "timm:NAME, torchvision:NAME, package.module:function or path/to/file.py:function"
+LINES = 12  # of PyTorch's message about names that do not fit
+
+
+def load_module(spec: str, checkpoint: str | os.PathLike[str] | None = None) -> Any:
+    """The `torch.nn.Module` that `spec` names, on the CPU and in eval mode.
+
+    Args:
+        spec: `timm:NAME`, `torchvision:NAME`, or a function or class that is called without arguments:
+            `package.module:function`, `path/to/file.py:function`.
+        checkpoint: weights to load into it; every name must fit. Without it, models of timm and torchvision come with
+            their pretrained weights.
+
+    Raises:
+        CheckpointError: the spec names no module, or the checkpoint does not fit.
+        FileError: a file is missing.
+        MissingPackageError: torch, timm or torchvision is not installed.
+    """
+    torch = require("torch", "torch")
+    origin, colon, name = spec.rpartition(":")
+    if not (colon and origin and name):
+        raise CheckpointError(f"{spec!r} does not name a model. A model is {FORMS}.")
+    if origin in ("timm", "torchvision"):
+        module = _from_library(origin, name, pretrained=checkpoint is None)
+    else:
+        module = _call(_import_file(Path(origin)) if origin.endswith(".py") else _import(origin, spec), name, spec)
+    if not isinstance(module, torch.nn.Module):
+        raise CheckpointError(f"{spec} gives an object of type {type(module).__name__}, not a torch.nn.Module.")
+    module.cpu().eval()
+    if checkpoint is not None:
+        _load_weights(module, checkpoint, spec)
+    return module
+
+
+def _from_library(library: str, name: str, pretrained: bool) -> Any:
+    try:
+        found = importlib.import_module(library)
+    except ImportError as error:
+        raise MissingPackageError(f"{library}:{name} needs {library}: pip install {library} ({error}).") from error
+    names = found.list_models()
+    if name not in names:
+        near = [known for known in names if name.split(".")[0] in known][:5]
+        raise CheckpointError(f"{library} has no model {name!r}.{' It has ' + ', '.join(near) + '.' if near else ''}")
+    try:
+        if library == "timm":
+            return found.create_model(name, pretrained=pretrained)
+        return found.models.get_model(name, weights="DEFAULT" if pretrained else None)
+    except Exception as error:  # downloads fail in many ways
+        advice = " If it can't download the weights, name a file with --checkpoint." if pretrained else ""
+        raise CheckpointError(f"{library} can't make {name!r}: {error}.{advice}") from error
+
+
+def _import(package: str, spec: str) -> ModuleType:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        advice = f"For a file that is not on Python's path: path/to/file.py:{spec.rpartition(':')[2]}"
+        raise CheckpointError(f"{spec}: can't import {package} ({error}). {advice}") from error
+    except Exception as error:  # the module's own code
+        raise CheckpointError(f"{spec}: importing {package} raised {type(error).__name__}: {error}") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileError(f"{path} does not exist. A model is {FORMS}.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # a .py file has a loader
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the file's own code
+        raise CheckpointError(f"Running {path} raised {type(error).__name__}: {error}") from error
+    return module
+
+
+def _call(module: ModuleType, name: str, spec: str) -> Any:
+    make = getattr(module, name, None)
+    if not callable(make):
+        there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise CheckpointError(f"{spec}: no function or class is called {name!r}. There are: {', '.join(there[:8])}.")
+    try:
+        return make()
+    except Exception as error:  # the function's own code
+        advice = "It is called without arguments; write a function that needs none and returns the model."
+        raise CheckpointError(f"{spec} raised {type(error).__name__}: {error}. {advice}") from error
+
+
+def _load_weights(module: Any, checkpoint: str | os.PathLike[str], spec: str) -> None:
+    torch = require("torch", "torch")
+    found = read_checkpoint(checkpoint)
+    state_dict = {name: torch.from_numpy(array.copy()) for name, array in found.state_dict.items()}
+    try:
+        module.load_state_dict(state_dict, strict=True)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        more = [f"\t... and {len(lines) - LINES} lines more"] if len(lines) > LINES else []
+        text = "\n".join(lines[:LINES] + more)
+        raise CheckpointError(f"{checkpoint} ({found.wrapping}) does not fit {spec}. {text}") from error

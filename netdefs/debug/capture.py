@@ -1,0 +1,243 @@
+"""PyTorch's side: what every module of a network gives, taken through forward hooks.
+
+One pass only looks (`Reference.scan`): which modules run, how often, and what shape they return. With that the
+comparison is planned, and a second pass (`Reference.stream`) copies exactly the values that are wanted and hands each
+over the moment it is there.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from netdefs.core.errors import CompareError, NetdefsError
+from netdefs.core.optional import require
+
+Sink = Callable[[str, np.ndarray], None]
+
+
+@dataclasses.dataclass
+class Seen:
+    """What a pass told about the output of a module, or about a value that the whole module returned.
+
+    Attributes:
+        type: the module's class.
+        calls: how often it ran.
+        shape: of its output, if that is one tensor.
+        nbytes: its size in memory.
+        reason: why it can't be compared; empty if it can.
+        same_as: the module that returned this very tensor before, as the last child of an nn.Sequential does; or empty.
+    """
+
+    type: str
+    calls: int = 0
+    shape: tuple[int, ...] = ()
+    nbytes: int = 0
+    reason: str = ""
+    same_as: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """What a pass told.
+
+    Attributes:
+        modules: every named module, in the order in which they finished.
+        returned: each value that was returned, by its label (`returned_values`).
+        digest: a hash of the returned values.
+    """
+
+    modules: dict[str, Seen]
+    returned: dict[str, Seen]
+    digest: str
+
+
+class Reference:
+    """A PyTorch module with its arguments, ready to be asked for its values.
+
+    Args:
+        module: evaluated in eval mode and without gradients; its training flags are restored afterwards.
+        arguments: numpy arrays; they go to the module's device, and floating-point ones to its type.
+
+    Raises:
+        CompareError: `module` is not a torch.nn.Module.
+    """
+
+    def __init__(self, module: Any, arguments: Sequence[np.ndarray]) -> None:
+        torch = require("torch", "torch")
+        if not isinstance(module, torch.nn.Module):
+            raise CompareError(f"compare needs a torch.nn.Module to compare with, not {type(module).__name__}.")
+        self.module = getattr(module, "_orig_mod", module)  # what torch.compile wraps: its modules have hooks
+        self.training = any(m.training for m in self.module.modules())
+        first = next((t for t in [*module.parameters(), *module.buffers()] if t.is_floating_point()), None)
+        self.dtype = str(first.dtype).removeprefix("torch.") if first is not None else "float32"
+        self.arguments = []
+        for array in arguments:
+            tensor = torch.from_numpy(array)
+            if first is not None:
+                tensor = tensor.to(first.device, first.dtype if tensor.is_floating_point() else None)
+            self.arguments.append(tensor)
+
+    def scan(self) -> Scan:
+        """Runs the module once and looks at what its modules return, without keeping any of it.
+
+        Raises:
+            CompareError: the module can't run on these arguments.
+        """
+        identities = _Identities()
+        order: dict[str, Seen] = {}
+
+        def look(name: str, module: Any, _: Any, output: Any) -> None:
+            seen = order.pop(name, None) or Seen(type(module).__name__)
+            order[name] = seen
+            seen.calls += 1
+            _describe(seen, output)
+            if seen.calls > 1:
+                seen.reason = f"is called {seen.calls} times"
+            seen.same_as = identities.first(output, name) if _is_tensor(output) else ""
+
+        try:
+            output = self._run(look, None)
+        except NetdefsError:
+            raise
+        except Exception as error:
+            raise CompareError(
+                f"The PyTorch module can't run on these inputs: {type(error).__name__}: {error}"
+            ) from error
+        found = {}
+        for label, value in returned_values(output).items():
+            found[label] = Seen(type(value).__name__)
+            _describe(found[label], value)
+            if _is_tensor(value):
+                found[label].same_as = identities.first(value, "")
+        for name, module in self.module.named_modules(remove_duplicate=False):
+            if name and name not in order:
+                order[name] = Seen(type(module).__name__, reason=self._absence(name, module, order))
+        return Scan(order, found, _digest(output))
+
+    def stream(self, wanted: Collection[str], sink: Sink) -> str:
+        """Runs the module and gives a copy of each wanted value to `sink(name, array)` as soon as it is computed.
+
+        Args:
+            wanted: names of modules, and labels of returned values (`returned_values`).
+            sink: gets float32, float64 or integer arrays.
+
+        Returns:
+            A hash of what the module returned, to tell whether it is the same as in the scan.
+        """
+
+        def take(name: str, module: Any, _: Any, output: Any) -> None:
+            sink(name, _copy(output))  # at once: an in-place ReLU or += behind this module would change it
+
+        output = self._run(take, {name for name in wanted if not name.startswith(RETURNED)})
+        for label, value in returned_values(output).items():
+            if label in wanted:
+                sink(label, _copy(value))
+        return _digest(output)
+
+    def _run(self, hook: Callable[[str, Any, Any, Any], None], names: Collection[str] | None) -> Any:
+        torch = require("torch", "torch")
+        with contextlib.ExitStack() as stack:
+            for name, module in self.module.named_modules():
+                if name and (names is None or name in names):
+                    stack.callback(module.register_forward_hook(functools.partial(hook, name)).remove)
+            stack.enter_context(_evaluating(self.module))
+            stack.enter_context(torch.no_grad())
+            return self.module(*self.arguments)
+
+    def _absence(self, name: str, module: Any, order: Mapping[str, Seen]) -> str:
+        for other, candidate in self.module.named_modules():
+            if candidate is module and other != name:
+                return f"is the same module as {other}"
+        return "is never called"
+
+
+RETURNED = "()"  # labels of what the module as a whole returns start with this: no module's name does
+
+
+def returned_values(output: Any) -> dict[str, Any]:
+    """What a module returned, value by value: "()" for a tensor, "()[0]", "()['logits']" in containers."""
+    found: dict[str, Any] = {}
+
+    def walk(value: Any, label: str) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                walk(item, f"{label}[{key!r}]")
+        elif isinstance(value, list | tuple):
+            for i, item in enumerate(value):
+                walk(item, f"{label}[{i}]")
+        else:
+            found[label] = value
+
+    walk(output, RETURNED)
+    return found
+
+
+class _Identities:
+    """Recognizes a tensor that was returned before: the same object, unchanged since."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, int, str]] = {}
+
+    def first(self, tensor: Any, name: str) -> str:
+        """The name that returned `tensor` first, or "" if that is now; then it is remembered, unless `name` is empty."""
+        if tensor.is_inference():
+            return ""  # PyTorch does not count the changes of these
+        # A dead tensor's id and memory are used again. Only a living one can be the same object.
+        reference, version, first = self._known.get(id(tensor), (lambda: None, 0, ""))
+        if reference() is tensor and version == tensor._version:
+            return "" if first == name else first
+        if name:
+            self._known[id(tensor)] = (weakref.ref(tensor), tensor._version, name)
+        return ""
+
+
+@contextlib.contextmanager
+def _evaluating(module: Any) -> Iterator[None]:
+    flags = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, flag in flags:
+            m.training = flag
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, require("torch", "torch").Tensor)
+
+
+def _describe(seen: Seen, output: Any) -> None:
+    if _is_tensor(output):
+        seen.shape = tuple(int(n) for n in output.shape)
+        seen.nbytes = output.numel() * max(output.element_size(), 4)  # half precision is copied as float32
+        if output.is_sparse or output.is_complex() or output.is_quantized:
+            seen.reason = f"returns a {'sparse' if output.is_sparse else output.dtype} tensor"
+    elif isinstance(output, list | tuple | Mapping):
+        seen.reason = f"returns a {type(output).__name__} of {len(output)}"
+    else:
+        seen.reason = f"returns {type(output).__name__}"
+
+
+def _copy(tensor: Any) -> np.ndarray:
+    torch = require("torch", "torch")
+    small = tensor.dtype in (torch.float16, torch.bfloat16)
+    return tensor.detach().to("cpu", torch.float32 if small else tensor.dtype, copy=True).contiguous().numpy()
+
+
+def _digest(output: Any) -> str:
+    """A hash of the values that a module returned."""
+    digest = hashlib.blake2b()
+    for label, value in returned_values(output).items():
+        digest.update(label.encode())
+        if _is_tensor(value) and not (value.is_sparse or value.is_quantized):
+            array = value.detach().cpu().contiguous()
+            digest.update(
+                array.view(require("torch", "torch").uint8).numpy().data if array.dim() else repr(array).encode()
+            )
+    return digest.hexdigest()

@@ -1,0 +1,108 @@
+"""Cutting an ONNX model into pieces that run alone."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from netdefs.core.optional import require
+
+COMPUTED = " (computed)"  # a tensor that a piece both reads from outside and computes gets this behind its name
+
+
+class Graph:
+    """An ONNX model with the lookups that cutting needs.
+
+    Args:
+        model: onnx.ModelProto; it is not changed.
+        types: the element type of every tensor.
+    """
+
+    def __init__(self, model: Any, types: Mapping[str, int]) -> None:
+        self.model = model
+        self.nodes = list(model.graph.node)
+        self.producer = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
+        self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.inputs = [value.name for value in model.graph.input if value.name not in self._constants]
+        self._reads = [_reads(node) for node in self.nodes]
+        self._types = types
+
+    def __contains__(self, tensor: object) -> bool:
+        return tensor in self.producer
+
+    def steps(self, outputs: Iterable[str], known: Collection[str]) -> list[int]:
+        """The nodes, in execution order, that compute `outputs` when the tensors in `known` need not be computed.
+
+        The nodes that make `outputs` are among them even if `known` names these.
+        """
+        wanted, found = [self.producer[name] for name in outputs], set()
+        while wanted:
+            node = wanted.pop()
+            if node not in found:
+                found.add(node)
+                wanted += [self.producer[x] for x in self._reads[node] if x in self.producer and x not in known]
+        return sorted(found)
+
+    def read_by(self, steps: Iterable[int]) -> list[str]:
+        """The tensors that nodes read, weights and other constants left out, each once."""
+        return list(dict.fromkeys(x for i in steps for x in self._reads[i] if x not in self._constants))
+
+    def written_by(self, steps: Iterable[int]) -> list[str]:
+        """The tensors that nodes write."""
+        return [name for i in steps for name in self.nodes[i].output if name]
+
+    def constant_bytes(self, steps: Iterable[int]) -> int:
+        """The size of the weights and other constants that nodes read."""
+        names = {x for i in steps for x in self._reads[i] if x in self._constants}
+        return sum(self._constants[name].ByteSize() for name in names)
+
+    def piece(self, outputs: Sequence[str], steps: Sequence[int], fed: Collection[str]) -> tuple[Any, dict[str, str]]:
+        """A model of the nodes `steps` that reads the tensors `fed` as inputs and gives `outputs`.
+
+        Returns:
+            The onnx.ModelProto, and the name in it of each of `outputs`: a tensor that is both fed and computed needs two.
+        """
+        onnx = require("onnx", "cpu")
+        inputs = [name for name in self.read_by(steps) if name in fed or name in self.inputs]
+        renamed = {name: name + COMPUTED for name in self.written_by(steps) if name in inputs}
+        nodes = [
+            self.nodes[i] if renamed.keys().isdisjoint(self.nodes[i].output) else _renamed(self.nodes[i], renamed)
+            for i in steps
+        ]
+        constants = dict.fromkeys(x for i in steps for x in self._reads[i] if x in self._constants)
+        names = {name: renamed.get(name, name) for name in outputs}
+
+        def value(name: str, tensor: str) -> Any:
+            return onnx.helper.make_tensor_value_info(name, self._types[tensor], None)
+
+        graph = onnx.helper.make_graph(
+            nodes,
+            "piece",
+            [value(name, name) for name in inputs],
+            [value(name, tensor) for tensor, name in names.items()],
+            [self._constants[name] for name in constants],
+        )
+        model = onnx.helper.make_model(
+            graph,
+            opset_imports=self.model.opset_import,
+            ir_version=self.model.ir_version,
+            functions=self.model.functions,
+        )
+        return model, names
+
+
+def _reads(node: Any) -> list[str]:
+    """The tensors a node reads, those that its inner graphs take from outside included."""
+    names = [name for name in node.input if name]
+    for attribute in node.attribute:
+        for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+            inner = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+            for child in graph.node:
+                names += [name for name in _reads(child) if name not in inner]
+                inner.update(child.output)
+    return names
+
+
+def _renamed(node: Any, names: Mapping[str, str]) -> Any:
+    copy = type(node)()
+    copy.CopyFrom(node)
+    copy.output[:] = [names.get(name, name) for name in node.output]
+    return copy

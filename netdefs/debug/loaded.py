@@ -1,0 +1,122 @@
+"""Whether the network was built from the PyTorch module's weights."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from netdefs.core.dtypes import as_numpy, bfloat16_to_float32, float32_to_bfloat16
+from netdefs.core.weights import COUNTER, Weights, weights_sha256
+
+# How a rounded copy of float32 values is made.
+ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "float16": lambda array: array.astype(np.float16).astype(np.float32),
+    "bfloat16": lambda array: bfloat16_to_float32(float32_to_bfloat16(array)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyFinding:
+    """A key whose weights are not the same on both sides.
+
+    Attributes:
+        key: the state_dict's.
+        problem: what is wrong with it.
+        max_abs: by how much values differ at most.
+        rounded_to: the precision in which they are equal, if there is one.
+    """
+
+    key: str
+    problem: str
+    max_abs: float | None = None
+    rounded_to: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsFinding:
+    """The weights of both sides.
+
+    Attributes:
+        status: "identical", "rounded" (equal once rounded to half precision), "different", or "unknown".
+        text: it in words.
+        keys: the keys that are not the same.
+    """
+
+    status: str
+    text: str
+    keys: tuple[KeyFinding, ...] = ()
+
+
+def check_weights(weights: Weights | None, fingerprint: str | None, state_dict: Mapping[str, Any]) -> WeightsFinding:
+    """Compares the weights of a network with those of a PyTorch module.
+
+    Args:
+        weights: what a `Network` took its weights from; None for an engine or a foreign definition.
+        fingerprint: the `weights_sha256` that an engine was built from, if it tells.
+        state_dict: the module's.
+    """
+    if weights is not None and weights.taken:
+        return _check_keys(weights, state_dict)
+    if fingerprint is None:
+        return WeightsFinding("unknown", "The network does not tell what weights it was built from.")
+    if fingerprint == weights_sha256(state_dict):
+        return WeightsFinding("identical", "The engine was built from exactly these weights.")
+    return WeightsFinding(
+        "unknown",
+        "It can't be shown that the engine has the module's weights: the fingerprint of the file it was built from is "
+        "another. The values may differ, or be rounded, or there are further keys: compare the network to see which.",
+    )
+
+
+def _check_keys(weights: Weights, state_dict: Mapping[str, Any]) -> WeightsFinding:
+    found = [_compare_key(key, shape, weights, state_dict) for key, shape in weights.taken.items()]
+    differing = [finding for finding in found if finding is not None]
+    ignored = set(weights) - set(weights.unused())
+    spare = [key for key in state_dict if key not in weights.taken and key not in ignored and not _is_counter(key)]
+    keys = (*differing, *(KeyFinding(key, "is not used by the network") for key in spare))
+    more = f" {len(spare)} of the module's weights are not used by the network: {_names(spare)}." if spare else ""
+    if not differing:
+        return WeightsFinding("identical", f"All {len(weights.taken)} weights are identical to PyTorch's.{more}", keys)
+    names = _names([finding.key for finding in differing])
+    if all(finding.rounded_to for finding in differing):
+        kinds = " and ".join(sorted({finding.rounded_to for finding in differing}))
+        return WeightsFinding(
+            "rounded", f"{len(differing)} weights equal PyTorch's rounded to {kinds}: {names}.{more}", keys
+        )
+    return WeightsFinding("different", f"{len(differing)} weights are not PyTorch's: {names}.{more}", keys)
+
+
+def _compare_key(
+    key: str, shape: tuple[int, ...], weights: Weights, state_dict: Mapping[str, Any]
+) -> KeyFinding | None:
+    if key not in state_dict:
+        return KeyFinding(key, "is not in the module's state_dict")
+    theirs = as_numpy(state_dict[key], key).astype(np.float32)
+    ours = np.asarray(weights[key], np.float32).reshape(shape)
+    if theirs.shape != ours.shape and max(theirs.size, ours.size) > 1:
+        return KeyFinding(key, f"has the shape {theirs.shape} in PyTorch, {shape} in the network")
+    ours, theirs = ours.reshape(-1), theirs.reshape(-1)
+    if np.array_equal(ours, theirs, equal_nan=True):
+        return None
+    with np.errstate(invalid="ignore"):
+        worst = float(np.nanmax(np.abs(ours - theirs)))
+    kind = _rounding(ours, theirs)
+    return KeyFinding(key, f"is equal once rounded to {kind}" if kind else "has other values", worst, kind)
+
+
+def _is_counter(key: str) -> bool:
+    return key.rpartition(".")[2] == COUNTER
+
+
+def _names(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:3]) + (" ..." if len(keys) > 3 else "")
+
+
+def _rounding(ours: np.ndarray, theirs: np.ndarray) -> str:
+    """The precision in which two arrays are equal, one being the other rounded to it; "" if there is none."""
+    with np.errstate(over="ignore"):
+        for name, rounded in ROUNDINGS.items():
+            if np.array_equal(rounded(ours), theirs) or np.array_equal(ours, rounded(theirs)):
+                return name
+    return ""

@@ -1,0 +1,183 @@
+"""Which tensor of the network is compared with which value of PyTorch: by exact name, nothing guessed."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from netdefs.debug.capture import Scan, Seen
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A tensor of the network and PyTorch's value for it.
+
+    Attributes:
+        tensor: its name in the network.
+        source: the module, or the label of a returned value.
+        kind: "layer" or "output".
+        module_type: the module's class; empty for an output.
+        layer_type: the network's layer.
+        shape: PyTorch's.
+        nbytes: size of PyTorch's value.
+    """
+
+    tensor: str
+    source: str
+    kind: str
+    module_type: str
+    layer_type: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Unmatched:
+    """A module without a comparable layer, or a layer without a module; `side` says which: "module" or "layer"."""
+
+    name: str
+    side: str
+    reason: str
+
+
+@dataclasses.dataclass
+class Matching:
+    """The pairs in execution order, and all that has no partner."""
+
+    pairs: list[Pair]
+    unmatched: list[Unmatched]
+    aliases: dict[str, str]  # module -> the compared module whose very tensor it returns
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def match_layers(tensors: Mapping[str, str], scan: Scan, folded: Mapping[str, str]) -> Matching:
+    """Pairs tensors with modules of the same name.
+
+    Args:
+        tensors: the network's tensors and what made them, in execution order.
+        scan: what is known of the modules.
+        folded: convolution -> the batch norm that it was folded into.
+    """
+    comparable = {name: seen for name, seen in scan.modules.items() if name in tensors and not seen.reason}
+    compared_as = {seen.same_as or name: name for name, seen in comparable.items()}
+    result = Matching([], [], {})
+    for name, kind in tensors.items():
+        if name in comparable:
+            seen = comparable[name]
+            result.pairs.append(Pair(name, name, "layer", seen.type, kind, seen.shape, seen.nbytes))
+        elif name not in scan.modules:
+            result.unmatched.append(Unmatched(name, "layer", "has no module"))
+    for name, seen in scan.modules.items():
+        if name in comparable:
+            continue
+        twin = compared_as.get(seen.same_as or name)
+        if twin and not seen.reason:
+            result.aliases[name] = twin
+        else:
+            result.unmatched.append(Unmatched(name, "module", _reason(name, seen, name in tensors, folded)))
+    return result
+
+
+def _reason(name: str, seen: Seen, in_network: bool, folded: Mapping[str, str]) -> str:
+    if name in folded:
+        return f"is folded into {folded[name]}"
+    if seen.reason:
+        return seen.reason
+    assert not in_network
+    return f"has no layer; it returns the very tensor of {seen.same_as}" if seen.same_as else "has no layer"
+
+
+def match_outputs(
+    outputs: Mapping[str, tuple[int, ...]],
+    passed_on: Mapping[str, Sequence[str]],
+    types: Mapping[str, str],
+    scan: Scan,
+    matching: Matching,
+) -> None:
+    """Pairs the network's outputs with what the module returned, and adds them to `matching` with a note on how.
+
+    Names count first, then the number of values; where both differ, a value that is the very tensor of a compared
+    module goes to the output that passes that layer on, and the others go by shape to the first output that is left.
+
+    Args:
+        outputs: the network's outputs with their shapes, -1 where a size is unknown. Those that are compared as layers
+            get no second pair.
+        passed_on: output -> the tensors whose values it hands on unchanged, nearest first.
+        types: what made each output.
+        scan: what the module returned.
+        matching: gets the pairs.
+    """
+    returned = {label: seen for label, seen in scan.returned.items() if not seen.reason}
+    for label, seen in scan.returned.items():
+        if seen.reason:
+            matching.unmatched.append(Unmatched(label, "module", seen.reason))
+    sources = {pair.tensor: pair.source for pair in matching.pairs}
+    own = {name: shape for name, shape in outputs.items() if name not in sources}
+    chosen, how = _choose(own, passed_on, returned, sources, scan)
+    settled = {_identity(sources[name], scan) for name in outputs if name in sources}
+    for name in own:
+        if name in chosen:
+            seen = returned[chosen[name]]
+            matching.pairs.append(Pair(name, chosen[name], "output", "", types.get(name, ""), seen.shape, seen.nbytes))
+            matching.notes.append(f"The output {name} is compared with module(x){chosen[name][2:]}: {how[name]}.")
+        else:
+            matching.unmatched.append(Unmatched(name, "layer", "is an output that the module does not return"))
+    for label, seen in returned.items():
+        if label not in chosen.values() and seen.same_as not in settled:
+            matching.unmatched.append(Unmatched(label, "module", "is returned, but the network has no such output"))
+
+
+def _choose(
+    outputs: Mapping[str, tuple[int, ...]],
+    passed_on: Mapping[str, Sequence[str]],
+    returned: Mapping[str, Seen],
+    sources: Mapping[str, str],
+    scan: Scan,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """For each output the label of its partner, and in words why."""
+    chosen: dict[str, str] = {}
+    how: dict[str, str] = {}
+
+    def take(name: str, label: str, why: str) -> None:
+        chosen[name], how[name] = label, why
+
+    def handed_on(name: str) -> str:
+        """The module whose layer an output hands on; "" if there is none."""
+        return next((sources[tensor] for tensor in passed_on.get(name, ()) if tensor in sources), "")
+
+    def left() -> list[str]:
+        return [name for name in outputs if name not in chosen]
+
+    def free() -> list[str]:
+        return [label for label in returned if label not in chosen.values()]
+
+    for name in outputs:
+        if f"()[{name!r}]" in returned:
+            take(name, f"()[{name!r}]", "the same name")
+    if len(left()) == len(free()):
+        for name, label in zip(left(), free(), strict=True):
+            take(name, label, "the only one" if len(outputs) == 1 else "in order")
+        return chosen, how
+    for label in free():
+        for name in left():
+            source = handed_on(name)
+            if source and _identity(source, scan) == returned[label].same_as:
+                take(name, label, f"both are the output of {source}")
+                break
+    # An output that hands on a compared layer belongs to that module's value, so it comes last.
+    for label in free():
+        shape = returned[label].shape
+        fitting = sorted(
+            (name for name in left() if _fits(outputs[name], shape)), key=lambda name: bool(handed_on(name))
+        )
+        if fitting:
+            which = "the only one" if len(fitting) == 1 else "the first"
+            take(fitting[0], label, f"{which} left of its shape, {shape}")
+    return chosen, how
+
+
+def _identity(name: str, scan: Scan) -> str:
+    """Under which name a module's output tensor was seen first."""
+    return scan.modules[name].same_as or name
+
+
+def _fits(known: Sequence[int], shape: Sequence[int]) -> bool:
+    return len(known) == len(shape) and all(k in (n, -1) for k, n in zip(known, shape, strict=True))

@@ -1,0 +1,118 @@
+"""Half precision on the CPU: float32 arithmetic, with every layer's result rounded as the half type rounds it.
+
+ONNX Runtime has few float16 kernels on the CPU and no bfloat16 ones. It runs such models by keeping float32 between the
+layers wherever it can, which hides the very rounding that a strongly typed network has on the GPU. So the rounding is
+written into the model: every half tensor becomes a float32 tensor of the same name, and each node that computes a
+layer's result is followed by a Cast to the half type and one back. This is float32 accumulation with one rounding per
+layer; what a layer that takes several nodes holds in between is not rounded, as it is not inside of a GPU kernel.
+"""
+
+import onnx
+from onnx import TensorProto, helper
+
+from netdefs.engine.modelfile import skeleton
+
+HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+# These hand on values that they were given, so there is nothing to round.
+MOVES = frozenset(
+    {
+        "Identity",
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        "Concat",
+        "Split",
+        "Slice",
+        "Expand",
+        "Tile",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "DepthToSpace",
+        "SpaceToDepth",
+        "Where",
+        "Relu",
+        "Neg",
+        "Abs",
+        "Max",
+        "Min",
+        "MaxPool",
+        "GlobalMaxPool",
+        "ReduceMax",
+        "ReduceMin",
+        "TopK",
+    }
+)
+
+
+def needs_emulation(model: onnx.ModelProto) -> bool:
+    """True if the model computes in half precision."""
+    tensors = [*model.graph.input, *model.graph.output, *model.graph.value_info]
+    return any(info.type.tensor_type.elem_type in HALF for info in tensors) or any(
+        tensor.data_type in HALF for tensor in model.graph.initializer
+    )
+
+
+def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in float32, inputs and outputs too, each half tensor holding only values that its half type has.
+
+    Which tensors are layers' results, and of which type, the model says itself, in its outputs and value_info.
+    """
+    result = skeleton(model)
+    graph = result.graph
+    half = {}
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        if info.type.tensor_type.elem_type in HALF:
+            half[info.name] = info.type.tensor_type.elem_type
+            info.type.tensor_type.elem_type = TensorProto.FLOAT
+    nodes = list(graph.node)
+    del graph.node[:]
+
+    renamed = {}
+    for info in graph.input:
+        if info.name in half:  # what is fed may be any float32 value
+            renamed[info.name] = f"{info.name}/rounded"
+            graph.node.extend(_round(info.name, renamed[info.name], half[info.name]))
+    for tensor in model.graph.initializer:
+        weight = graph.initializer.add()
+        weight.CopyFrom(tensor)
+        if tensor.data_type in HALF:  # ONNX Runtime folds this cast; the model need not hold the weights twice as large
+            weight.name = f"{tensor.name}/half"
+            graph.node.append(helper.make_node("Cast", [weight.name], [tensor.name], to=TensorProto.FLOAT))
+    unrounded: set[str] = set()  # what layers hold in between
+    for node in nodes:
+        moves = node.op_type in MOVES and unrounded.isdisjoint(node.input)
+        rounded = {}
+        for name in node.output if not moves else ():
+            dtype = _fixed_type(node) or half.get(name)
+            if dtype in HALF:
+                rounded[name] = dtype
+            else:
+                unrounded.add(name)
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [f"{name}/exact" if name in rounded else name for name in node.output]
+        graph.node.append(node)
+        for name, dtype in rounded.items():
+            graph.node.extend(_round(f"{name}/exact", name, dtype))
+    return result
+
+
+def _fixed_type(node: onnx.NodeProto) -> int | None:
+    """The type that a node's attributes give its output, whatever its inputs are: Cast's, or a constant's."""
+    for attribute in node.attribute:
+        if attribute.name == "to":
+            return int(attribute.i)
+        if attribute.name == "value":
+            return int(attribute.t.data_type)
+    return None
+
+
+def _round(source: str, target: str, dtype: int) -> list[onnx.NodeProto]:
+    """Nodes that round a float32 tensor to a half type's values."""
+    return [
+        helper.make_node("Cast", [source], [f"{target}/half"], to=dtype),
+        helper.make_node("Cast", [f"{target}/half"], [target], to=TensorProto.FLOAT),
+    ]

@@ -1,0 +1,195 @@
+"""The `netdefs` command, called in-process; tests/test_readme.py runs it as a reader does."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+import netdefs
+from examples.lenet_torch import lenet5
+from netdefs.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with LeNet-5's weights, its checkpoint, a picture and an array; the current one while a test runs."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    module = lenet5()
+    torch.save(module.state_dict(), "lenet5.pth")
+    (tmp_path / "weights").mkdir()
+    netdefs.save_wts("weights/lenet5.wts", {key: value.numpy() for key, value in module.state_dict().items()})
+    cv2.imwrite("photo.png", cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR))
+    np.save("array.npy", np.random.default_rng(0).random((1, 1, 32, 32), dtype=np.float32))
+    return tmp_path
+
+
+@pytest.fixture
+def engine(folder, capsys):
+    assert main(["build", "lenet5", "--target", "cpu", "-o", "lenet5.engine"]) == 0
+    capsys.readouterr()
+    return folder / "lenet5.engine"
+
+
+def fails(capsys, arguments, *words):
+    """The command exits with 2, and says why in one message without a traceback."""
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"netdefs {arguments[0]}: ") and "Traceback" not in said
+    for word in words:
+        assert word in said, said
+
+
+def test_list(capsys):
+    assert main(["list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == netdefs.models()
+    assert main(["list"]) == 0
+    assert "netdefs.lenet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["list", "build", "run", "diff", "onnx"])
+def test_help_shows_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0 and f"example:\n  netdefs {command}" in capsys.readouterr().out
+
+
+def test_build_says_what_it_made(folder, capsys):
+    assert main(["build", "lenet5", "--target", "cpu", "--json", "--mark", "conv?"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["target"] == "cpu" and list(found["outputs"]) == ["logits", "prob", "conv1", "conv2"]
+    assert (folder / found["engine"]).stat().st_size == found["bytes"]
+
+
+def test_build_for_gpus_that_are_not_here(folder, capsys):
+    arguments = [
+        "build",
+        "lenet5",
+        "--target",
+        "tensorrt_rtx",
+        "--compute-capability",
+        "8.6",
+        "8.9",
+        "-o",
+        "rtx.engine",
+    ]
+    assert main(arguments) == 0
+    assert json.loads((folder / "rtx.engine.json").read_text())["target"] == "tensorrt_rtx"
+    fails(
+        capsys,
+        ["build", "lenet5", "--target", "tensorrt_rtx", "--compute-capability", "9.0", "-o", "b.engine"],
+        "9.0",
+        "8.9",
+    )
+    fails(capsys, ["onnx", "rtx.engine"], "plan, which holds no layers")
+
+
+def test_dynamic_input_shape(folder, capsys):
+    assert main(["build", "lenet5", "--target", "cpu", "--input-shape", "1:2:8x1x32x32", "-o", "d.engine"]) == 0
+    assert main(["run", "d.engine", "--image", "photo.png", "photo.png", "--json"]) == 0
+    text = capsys.readouterr().out
+    assert len(json.loads(text[text.index("{") :])["top"]) == 2
+    for wrong in ("1x1x32xa", "1:2x1x32x32", ""):
+        with pytest.raises(SystemExit) as stop:
+            main(["build", "lenet5", "--input-shape", wrong])
+        assert stop.value.code == 2
+
+
+def test_an_existing_file_is_left_alone(engine, capsys):
+    before = engine.read_bytes()
+    fails(capsys, ["build", "lenet5", "-o", str(engine)], "already exists", "--force")
+    fails(capsys, ["onnx", "lenet5", "-o", str(engine)], "already exists", "--force")
+    fails(capsys, ["run", str(engine), "--input", "array.npy", "-o", str(engine)], "already exists", "--force")
+    assert engine.read_bytes() == before
+    assert main(["build", "lenet5", "--target", "cpu", "-o", str(engine), "--force"]) == 0
+
+
+def test_run_on_a_picture(engine, folder, capsys):
+    (folder / "names.txt").write_text("\n".join(f"digit {i}" for i in range(10)))
+    assert main(["run", str(engine), "--image", "photo.png", "--labels", "names.txt", "--top", "3"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("digit") == 3 and "prob" in said
+    (folder / "names.txt").write_text("one\ntwo\n")
+    fails(capsys, ["run", str(engine), "--image", "photo.png", "--labels", "names.txt"], "2 lines", "10 classes")
+    fails(capsys, ["run", str(engine), "--image", "photo.png", "--labels", "nothing.txt"], "nothing.txt")
+
+
+def test_run_on_an_array(engine, folder, capsys):
+    assert main(["run", str(engine), "--input", "array.npy", "-o", "out.npz", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outputs"]["prob"]["shape"] == [1, 10]
+    with np.load("out.npz") as outputs, torch.no_grad():
+        module = lenet5()
+        module.load_state_dict(torch.load("lenet5.pth"))
+        expected = module(torch.from_numpy(np.load("array.npy")))
+        np.testing.assert_allclose(outputs["prob"], expected["prob"].numpy(), rtol=1e-5)
+
+
+def test_run_on_what_it_cannot_use(engine, folder, capsys):
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "empty.jpg").write_text("")
+    np.save("wide.npy", np.zeros((1, 1, 32, 33), np.float32))
+    np.save("double.npy", np.zeros((1, 1, 32, 32)))
+    fails(capsys, ["run", str(engine), "--image", "text.jpg"], "text.jpg is not a picture")
+    fails(capsys, ["run", str(engine), "--image", "empty.jpg"], "empty.jpg is not a picture")
+    fails(capsys, ["run", str(engine), "--image", "none.jpg"], "no picture none.jpg")
+    fails(capsys, ["run", str(engine), "--input", "photo.png"], "photo.png is not an array")
+    fails(capsys, ["run", str(engine), "--input", "none.npy"], "no file none.npy")
+    fails(capsys, ["run", str(engine), "--input", "wide.npy"], "'input'", "33")
+    fails(capsys, ["run", str(engine), "--input", "double.npy"], "float64")
+    fails(capsys, ["run", str(engine)], "--image PICTURE or --input")
+    fails(capsys, ["run", "photo.png", "--image", "photo.png"], "photo.png")
+    fails(capsys, ["run", "none.engine", "--image", "photo.png"], "none.engine")
+
+
+def test_diff_agrees(engine, folder, capsys):
+    spec = ["examples.lenet_torch:lenet5", "--checkpoint", "lenet5.pth"]
+    assert main(["diff", str(engine), *spec, "--input", "array.npy", "--report", "report.json"]) == 0
+    assert "layers agree" in capsys.readouterr().out
+    assert json.loads((folder / "report.json").read_text())["ok"] is True
+    assert main(["diff", "lenet5", *spec, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+
+
+def test_diff_finds_other_weights(folder, capsys):
+    assert main(["diff", "lenet5", "examples.lenet_torch:lenet5"]) == 1
+    assert "weight" in capsys.readouterr().out.lower()
+
+
+def test_diff_on_what_it_cannot_use(engine, capsys):
+    fails(capsys, ["diff", str(engine), "examples.lenet_torch:lenet6"], "lenet6")
+    fails(
+        capsys, ["diff", "lenet7", "examples.lenet_torch:lenet5"], "'lenet7' is neither a file nor a variant", "lenet5"
+    )
+
+
+def test_onnx(engine, folder, capsys):
+    import onnx
+
+    assert main(["onnx", str(engine), "-o", "a.onnx"]) == 0
+    assert main(["onnx", "lenet5", "-o", "b.onnx", "--mark", "conv1"]) == 0
+    for name, outputs in (("a.onnx", ["logits", "prob"]), ("b.onnx", ["logits", "prob", "conv1"])):
+        model = onnx.load(name)
+        onnx.checker.check_model(model, full_check=True)
+        assert [output.name for output in model.graph.output] == outputs
+    fails(capsys, ["onnx", str(engine), "-o", "c.onnx", "--mark", "conv1"], "--mark needs a variant")
+
+
+def test_wrong_weights(folder, capsys):
+    fails(
+        capsys,
+        ["build", "resnet18", "--weights", "weights/lenet5.wts"],
+        "weights/lenet5.wts does not fit resnet18",
+        "conv1.weight",
+    )
+    fails(capsys, ["build", "resnet18"], "No weights for resnet18", "gen_wts.py")
+    fails(capsys, ["build", "lenet5", "--weights", "lenet5.pth"], "gen_wts.py lenet5.pth")
+    assert not list(folder.glob("*.engine"))
+
+
+def test_a_folder_that_is_not_there(folder, capsys):
+    fails(
+        capsys, ["build", "lenet5", "--target", "cpu", "-o", "none/lenet5.engine"], "none/lenet5.engine", "No such file"
+    )
