@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,rtx,torch,vision,dev
+EXTRAS := cpu,rtx,gpu,torch,vision,dev
 
 .PHONY: help setup demo test lint format bench clean
 

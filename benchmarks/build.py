@@ -6,7 +6,6 @@ The ONNX route is torch.onnx.export, NVIDIA's parser, and the same compilation.
 """
 
 import argparse
-import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,16 +36,14 @@ def by_hand(module: torch.nn.Module) -> bytes:
 
 def through_onnx(module: torch.nn.Module) -> bytes:
     """Module -> torch.onnx.export -> OnnxParser -> plan."""
-    file = io.BytesIO()
     program = torch.onnx.export(module, (torch.zeros(1, 3, 224, 224),), dynamo=True, verbose=False)
     assert program is not None
-    program.save(file)
     trt = tensorrt.load("tensorrt_rtx")
     logger = tensorrt.logger_of(trt).bridge
     builder = trt.Builder(logger)
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(definition, logger)
-    assert parser.parse(file.getvalue())
+    assert parser.parse(program.model_proto.SerializeToString())
     return compile_plan(builder, definition)
 
 

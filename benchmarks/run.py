@@ -4,7 +4,7 @@ python benchmarks/run.py [--rounds 30]
 """
 
 import argparse
-import io
+import functools
 import sys
 from pathlib import Path
 
@@ -25,11 +25,9 @@ NETWORKS = {"hrnet_w18_small_v2": (hrnet_w18_small_v2, netdefs.hrnet), "resnet50
 
 def torch_export(module: torch.nn.Module, x: np.ndarray) -> onnxruntime.InferenceSession:
     """ONNX Runtime, with its defaults, on what torch.onnx.export writes."""
-    file = io.BytesIO()
     program = torch.onnx.export(module, (torch.from_numpy(x),), dynamo=True, verbose=False)
     assert program is not None
-    program.save(file)
-    return onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def main() -> None:
@@ -44,9 +42,9 @@ def main() -> None:
         feed = {session.get_inputs()[0].name: x}
         with torch.no_grad(), zoo.build_engine(module.state_dict(), name, target="cpu") as engine:
             functions = {
-                "netdefs, CPU engine": lambda engine=engine: engine.run({"input": x}),
-                "ONNX Runtime, torch's export": lambda session=session, feed=feed: session.run(None, feed),
-                "torch eager": lambda module=module: module(torch.from_numpy(x)),
+                "netdefs, CPU engine": functools.partial(engine.run, {"input": x}),
+                "ONNX Runtime, torch's export": functools.partial(session.run, None, feed),
+                "torch eager": functools.partial(module, torch.from_numpy(x)),
             }
             for function in functions.values():
                 function()

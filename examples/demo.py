@@ -8,6 +8,7 @@ strictly, only the class it sees in the photograph means nothing.
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -43,7 +44,8 @@ def run(command: str, expect: int = 0) -> str:
     words = [sys.executable if word == "python" else word for word in shlex.split(command)]
     if words[0] == "netdefs":
         words[:1] = [sys.executable, "-m", "netdefs.cli"]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
+    environment = {**os.environ, "COLUMNS": str(console.width)}
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False, env=environment)
     print(done.stdout, end="", flush=True)
     if done.returncode != expect:
         sys.exit(f"The demo stops: exit code {done.returncode}, expected {expect}, from: {command}")
@@ -65,17 +67,20 @@ def lenet() -> None:
     train_x, test_x, train_y, test_y = digits()
     torch.manual_seed(0)
     module = LeNet5()
-    optimizer = torch.optim.Adam(module.parameters(), lr=2e-3)
     x, y = torch.from_numpy(train_x), torch.from_numpy(train_y)
-    for epoch in range(12):
+    epochs, batches = 20, -(-len(x) // 64)
+    optimizer = torch.optim.AdamW(module.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=epochs * batches)
+    for epoch in range(epochs):
         for batch in torch.randperm(len(x)).split(64):
             optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(module(x[batch])["logits"], y[batch])
             loss.backward()
             optimizer.step()
-        if epoch % 4 == 3:
+            schedule.step()
+        if epoch % 5 == 4:
             console.print(f"epoch {epoch + 1}: loss {loss.item():.3f}")
-    torch.save({"state_dict": module.state_dict(), "epoch": 12}, OUT / "lenet5.pth")
+    torch.save({"state_dict": module.state_dict(), "epoch": epochs}, OUT / "lenet5.pth")
 
     run("python tools/gen_wts.py demo_output/lenet5.pth -o demo_output/lenet5.wts --force")
     with netdefs.lenet.build_engine(OUT / "lenet5.wts", input_shape=((1, 64, 512), 1, 32, 32), target="cpu") as engine:

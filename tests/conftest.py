@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from netdefs.engine.cuda import compute_capability
+from netdefs.core.trt import compute_capability
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -148,7 +148,7 @@ def write(checkpoint: Checkpoint, output: Path, errors: Console) -> None:
         except OSError as error:
             raise FileError(f"Can't make the folder {output.parent}: {error.strerror}.") from error
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task(output.name, total=sum(array.size for array in checkpoint.state_dict.values()))
         write_weights(checkpoint, output, progress=lambda count: bar.advance(task, count))
 

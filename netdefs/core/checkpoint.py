@@ -67,7 +67,7 @@ def read_checkpoint(
     Args:
         path: the file.
         key: which state_dict or module to take, as messages call it; by default the first of `WRAPPINGS` that is there,
-            else the one with the most tensors.
+            else the largest.
         prefix: stripped from the names that begin with it.
         skip: glob patterns of names (as they are after stripping) to leave out.
         unsafe_pickle: load with torch and run whatever code the file holds.
@@ -89,7 +89,7 @@ def read_checkpoint(
     except FileNotFoundError as error:
         raise FileError(f"{path} does not exist. Check the name, or download the checkpoint first.") from error
     except OSError as error:
-        raise FileError(f"Can't read {path}: {error.strerror or error}.") from error
+        raise FileError(f"Can't read {path}: {error.strerror or str(error).rstrip('.')}.") from error
     except Exception as error:  # what a file made to confuse can lead to
         raise CheckpointError(f"{path} can't be read as a checkpoint: it is damaged ({error!r}).") from error
 
@@ -121,14 +121,14 @@ def _extract(
     name, chosen, notes = _choose(_candidates(found), key, found)
     whole = module_tree.is_module(chosen)
     entries = module_tree.tensors(chosen) if whole else _entries(chosen)
-    tensors = {str(entry): value for entry, value in entries.items() if _is_tensor(value)}
-    others = [str(entry) for entry, value in entries.items() if not _is_tensor(value)]
+    tensors = _tensors(entries)
+    others = [_shown(entry) for entry in entries if entry not in tensors]
     if others:
         notes.append(f"Left out, being no tensors: {_listed(others)}.")
     wrapper = _common_prefix(tensors)
     prefix = prefix if not prefix or prefix.endswith(".") else prefix + "."
     renamed = _renamed(tensors, wrapper, prefix)
-    skipped = {glob: set(fnmatch.filter(renamed, glob)) for glob in skip}
+    skipped = {glob: {new for new in renamed if fnmatch.fnmatchcase(new, glob)} for glob in skip}
     notes += [f"No name matches --skip {glob}." for glob, names in skipped.items() if not names]
     kept = {new: old for new, old in renamed.items() if not any(new in names for names in skipped.values())}
     if not kept:
@@ -143,7 +143,7 @@ def _extract(
 
     kind = f"a whole module ({_type_name(chosen)})" if whole else "a state_dict"
     return Checkpoint(
-        state_dict={new: _read(tensors[old], old) for new, old in kept.items()},
+        state_dict={new: _read(tensors[old], new) for new, old in kept.items()},
         dtypes={new: str(tensors[old].dtype).removeprefix("torch.") for new, old in kept.items()},
         eps=described(module_tree.batch_norm_eps(chosen)) if whole else {},
         activation=described(module_tree.conv_activations(chosen)) if whole else {},
@@ -158,31 +158,28 @@ def _candidates(value: Any, where: tuple[str, ...] = ()) -> list[tuple[str, Any]
     if module_tree.is_module(value):
         return [(".".join(where), value)]
     entries = _entries(value)
-    known, unknown = [], []
-    names = [name for name in WRAPPINGS if name in entries]
-    for name in names if len(where) < DEEPEST else ():
-        known += _candidates(entries[name], (*where, name))
-    for name, child in entries.items():
-        if name not in names and (module_tree.is_module(child) or _tensor_count(child)):
-            unknown.append((".".join((*where, str(name))), child))
-    if _tensor_count(value):
-        unknown.insert(0, (".".join(where), value))
-    unknown.sort(key=lambda pair: -_tensor_count(pair[1]))
-    return known + unknown
+    known = [name for name in WRAPPINGS if name in entries]
+    inside = []
+    for name in known if len(where) < DEEPEST else ():
+        inside += _candidates(entries[name], (*where, name))
+    others = [(".".join((*where, _shown(name))), child) for name, child in entries.items() if name not in known]
+    inside += sorted((pair for pair in others if _size(pair[1])), key=lambda pair: -_size(pair[1]))
+    # Tensors beside a state_dict are a best accuracy or the like; but a state_dict may have some of its own beside it.
+    if _size(value) > max((_size(child) for _, child in inside), default=0):
+        return [(".".join(where), value), *inside]
+    return inside
 
 
 def _choose(candidates: list[tuple[str, Any]], key: str | None, found: Any) -> tuple[str, Any, list[str]]:
     """Name and value of the candidate to take, and a note about the others."""
     names = [name for name, _ in candidates]
     if not candidates:
-        held = _entries(found)
-        inside = _listed([f"{name} ({_type_name(value)})" for name, value in held.items()])
+        inside = _listed(f"{_shown(name)} ({_type_name(value)})" for name, value in _entries(found).items())
         raise CheckpointError(f"no state_dict is found in it. It holds {inside or 'a ' + _type_name(found)}")
     if key is not None and key not in names:
         raise CheckpointError(f"it has no state_dict or module {key!r}. It has {_listed(names)}")
     name, chosen = candidates[names.index(key) if key is not None else 0]
-    # A file's own scalars (a best accuracy) make its outermost dict a candidate too, hardly one to speak of.
-    others = [other for other in names if other not in (name, "")]
+    others = [other for other in names if other != name]
     if key is not None or not others:
         return name, chosen, []
     taken = repr(name) if name else "The outermost dict"
@@ -200,17 +197,23 @@ def _entries(value: Any) -> Mapping[Any, Any]:
     return {}
 
 
-def _tensor_count(value: Any) -> int:
-    """How many tensors a module or mapping holds by name; a list's have none."""
+def _tensors(entries: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entries.items() if isinstance(name, str) and _is_tensor(value)}
+
+
+def _size(value: Any) -> int:
+    """How many values a module or mapping holds in tensors of its own; none if it is something else."""
     if module_tree.is_module(value):
-        return len(module_tree.tensors(value))
-    entries = {} if isinstance(value, list | tuple) else _entries(value)
-    return sum(isinstance(name, str) and _is_tensor(item) for name, item in entries.items())
+        entries: Mapping[Any, Any] = module_tree.tensors(value)
+    else:
+        entries = {} if isinstance(value, list | tuple) else _entries(value)
+    return sum(math.prod(tensor.shape) for tensor in _tensors(entries).values())
 
 
 def _is_tensor(value: Any) -> bool:
     """True for a tensor or array, described or live."""
-    return isinstance(value, Tensor | Array | np.ndarray) or (hasattr(value, "detach") and hasattr(value, "stride"))
+    live = hasattr(value, "detach") and hasattr(value, "stride") and not isinstance(value, Stub)
+    return live or isinstance(value, Tensor | Array | np.ndarray)
 
 
 def _read(value: Any, name: str) -> np.ndarray:
@@ -248,6 +251,10 @@ def _renamed(names: Iterable[str], wrapper: str, prefix: str) -> dict[str, str]:
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+
+
+def _shown(name: Any) -> str:
+    return name if isinstance(name, str) else _type_name(name)
 
 
 def _type_name(value: Any) -> str:

@@ -41,10 +41,10 @@ def write_weights(checkpoint: Checkpoint, path: Path, progress: Callable[[int], 
         "eps": checkpoint.eps,
         "activation": checkpoint.activation,
     }
-    # The .json is complete under its temporary name before the .wts takes its place: after that only a renaming can fail.
+    # The .json is complete, under a temporary name, before the .wts takes its place. Then only a renaming can fail.
     with atomic_write(sidecar_path(path)) as file:
-        lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in facts.items()]
-        file.write(f"{{{',\n '.join(lines)}}}\n".encode())
+        lines = ",\n ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in facts.items())
+        file.write(("{" + lines + "}\n").encode())
         file.flush()
         save_wts(path, arrays, progress=progress)
 

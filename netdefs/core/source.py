@@ -1,5 +1,6 @@
 """Live PyTorch models by name: a timm or torchvision model, or what a function in a module or a file returns."""
 
+import difflib
 import importlib
 import importlib.util
 import os
@@ -12,7 +13,8 @@ from netdefs.core.errors import CheckpointError, FileError, MissingPackageError
 from netdefs.core.optional import require
 
 FORMS = "timm:NAME, torchvision:NAME, package.module:function or path/to/file.py:function"
-LINES = 12  # of PyTorch's message about names that do not fit
+CATALOGS = {"timm": "timm", "torchvision": "torchvision.models"}  # the modules that list and make models by name
+LONGEST = 1000  # characters of PyTorch's message about what does not fit
 
 
 def load_module(spec: str, checkpoint: str | os.PathLike[str] | None = None) -> Any:
@@ -33,7 +35,7 @@ def load_module(spec: str, checkpoint: str | os.PathLike[str] | None = None) -> 
     origin, colon, name = spec.rpartition(":")
     if not (colon and origin and name):
         raise CheckpointError(f"{spec!r} does not name a model. A model is {FORMS}.")
-    if origin in ("timm", "torchvision"):
+    if origin in CATALOGS:
         module = _from_library(origin, name, pretrained=checkpoint is None)
     else:
         module = _call(_import_file(Path(origin)) if origin.endswith(".py") else _import(origin, spec), name, spec)
@@ -47,17 +49,17 @@ def load_module(spec: str, checkpoint: str | os.PathLike[str] | None = None) -> 
 
 def _from_library(library: str, name: str, pretrained: bool) -> Any:
     try:
-        found = importlib.import_module(library)
+        catalog = importlib.import_module(CATALOGS[library])
     except ImportError as error:
         raise MissingPackageError(f"{library}:{name} needs {library}: pip install {library} ({error}).") from error
-    names = found.list_models()
-    if name not in names:
-        near = [known for known in names if name.split(".")[0] in known][:5]
-        raise CheckpointError(f"{library} has no model {name!r}.{' It has ' + ', '.join(near) + '.' if near else ''}")
+    names = catalog.list_models()
+    if name.partition(".")[0] not in names:  # timm's may name their weights too: resnet50.a1_in1k
+        near = ", ".join(difflib.get_close_matches(name, names, n=5)) or "nothing like it"
+        raise CheckpointError(f"{library} has no model {name!r}. It has {near}.")
     try:
         if library == "timm":
-            return found.create_model(name, pretrained=pretrained)
-        return found.models.get_model(name, weights="DEFAULT" if pretrained else None)
+            return catalog.create_model(name, pretrained=pretrained)
+        return catalog.get_model(name, weights="DEFAULT" if pretrained else None)
     except Exception as error:  # downloads fail in many ways
         advice = " If it can't download the weights, name a file with --checkpoint." if pretrained else ""
         raise CheckpointError(f"{library} can't make {name!r}: {error}.{advice}") from error
@@ -105,7 +107,6 @@ def _load_weights(module: Any, checkpoint: str | os.PathLike[str], spec: str) ->
     try:
         module.load_state_dict(state_dict, strict=True)
     except RuntimeError as error:
-        lines = str(error).splitlines()
-        more = [f"\t... and {len(lines) - LINES} lines more"] if len(lines) > LINES else []
-        text = "\n".join(lines[:LINES] + more)
+        text = " ".join(str(error).split())
+        text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
         raise CheckpointError(f"{checkpoint} ({found.wrapping}) does not fit {spec}. {text}") from error

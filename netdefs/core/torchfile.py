@@ -129,7 +129,7 @@ def _read_zip(file: BinaryIO) -> Any:
     @functools.cache
     def read_storage(key: str, item_size: int) -> np.ndarray:
         data = np.frombuffer(read(f"data/{key}"), np.uint8)
-        return data.reshape(-1, item_size)[:, ::-1].reshape(-1) if swapped else data
+        return np.ascontiguousarray(data.reshape(-1, item_size)[:, ::-1]).reshape(-1) if swapped else data
 
     def persistent_load(identifier: Any) -> Storage:
         _, kind, key, *_ = identifier
@@ -147,9 +147,12 @@ def _storage_type(kind: Any) -> tuple[str, int]:
     return name.removesuffix("Storage"), OTHER_SIZES.get(name, 1)
 
 
-def _read_bytes(data: Any) -> Any:
+def _read_bytes(data: Any) -> Storage:
     """A storage that is held in a pickle as a file of PyTorch's older format."""
-    return _read_pickles(io.BytesIO(data), nested=False)
+    found = _read_pickles(io.BytesIO(data), nested=False)
+    if not isinstance(found, Storage):
+        raise CheckpointError("it holds a file within a file that is no storage")
+    return found
 
 
 def _read_pickles(file: BinaryIO, nested: bool) -> Any:

@@ -20,19 +20,30 @@ PACKAGES = ("tensorrt", "tensorrt_rtx")
 EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 log = logging.getLogger("netdefs.tensorrt")
 
+# CUdevice_attribute, as the driver's header numbers them.
+COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76
+
 # What TensorRT-RTX logs on every call on a machine with no GPU; it says nothing about the network.
 NOISE = ("cudaError 35", "CUDA driver version is insufficient", "Thread context has not been set")
 
 
 @functools.cache
-def gpu_present() -> bool:
-    """True if the CUDA driver is there and sees at least one GPU."""
+def compute_capability() -> str | None:
+    """The compute capability of the first GPU, such as "8.6"; None if no GPU answers. Needs no package."""
     try:
-        cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
-        return False
+        return None
     count = ctypes.c_int(0)
-    return cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
+        return None
+    numbers = []
+    for attribute in (COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR):
+        value = ctypes.c_int()
+        if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0) != 0:
+            return None
+        numbers.append(str(value.value))
+    return ".".join(numbers)
 
 
 def choose() -> str:
@@ -48,7 +59,7 @@ def choose() -> str:
             raise NetdefsError(f"NETDEFS_TENSORRT={forced!r}: it must be one of {', '.join(PACKAGES)}.")
         return forced
     installed = [name for name in PACKAGES if importlib.util.find_spec(name) is not None]
-    if "tensorrt" in installed and gpu_present():
+    if "tensorrt" in installed and compute_capability() is not None:
         return "tensorrt"
     if "tensorrt_rtx" in installed:
         return "tensorrt_rtx"

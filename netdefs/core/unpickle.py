@@ -27,11 +27,13 @@ def _reconstruct(kind: Any, base: Any, state: Any) -> Any:
     return kind()
 
 
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """How pickle writes bytes in its older protocols."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+def _bytes(data: Any = b"", encoding: Any = "latin1") -> bytes:
+    """How pickle writes bytes in its older protocols: as text, or as nothing."""
+    if isinstance(data, bytes):
+        return data
+    if not isinstance(data, str) or encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError("bytes are not encoded as pickle does it")
-    return text.encode("latin-1")
+    return data.encode("latin-1")
 
 
 def _type_name(dtype: Any) -> str:
@@ -58,12 +60,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.defaultdict": lambda factory=None, entries=(): Dict(entries),
     "builtins.set": lambda items=(): set(items),
     "builtins.frozenset": lambda items=(): frozenset(items),
-    "builtins.bytearray": lambda data="", *encoding: data if isinstance(data, bytes) else _encode(data, *encoding),
+    "builtins.bytes": _bytes,
+    "builtins.bytearray": _bytes,
     "numpy.core.multiarray._reconstruct": lambda *_: Array(),  # its __setstate__ is called next
     "numpy.core.numeric._frombuffer": lambda data, dtype, shape, order: Array(shape, dtype, order == "F", data),
     "numpy.dtype": Dtype,
     "copyreg._reconstructor": _reconstruct,
-    "_codecs.encode": _encode,
+    "_codecs.encode": _bytes,
 }
 RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "torch.tensor": "torch._tensor"}  # what old files say
 
@@ -126,7 +129,7 @@ def unpickle(
     except CheckpointError:
         raise
     except Exception as error:  # a broken pickle can raise anything, from IndexError to MemoryError
-        raise CheckpointError(f"its pickle can't be read: {error or type(error).__name__}") from error
+        raise CheckpointError(f"its pickle can't be read: {str(error) or type(error).__name__}") from error
 
 
 def _check_memo(file: BinaryIO) -> None:

@@ -49,7 +49,7 @@ def load_wts(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         make = f"python tools/gen_wts.py CHECKPOINT -o {path}"
         raise FileError(f"{path} does not exist. Make it from a PyTorch checkpoint with: {make}") from error
     except OSError as error:
-        raise FileError(f"Can't read {path}: {error.strerror or error}.") from error
+        raise FileError(f"Can't read {path}: {error.strerror or str(error).rstrip('.')}.") from error
 
 
 def save_wts(
@@ -75,6 +75,7 @@ def save_wts(
         if not _is_name(name):
             raise WeightsError(f"The name {name!r} can't be written to {path}: a .wts separates names by white space.")
     extra = " " if two_spaces else ""
+    memory = bytearray(b" " * (BLOCK * CELL)), np.empty(BLOCK, np.uint64), np.empty(2 * BLOCK, np.intp)
     with atomic_write(path) as file:
         file.write(f"{len(arrays)}\n".encode())
         for name, value in arrays.items():
@@ -82,7 +83,7 @@ def save_wts(
             file.write(f"{name} {array.size}{extra}".encode())
             for start in range(0, array.size, BLOCK):
                 block = array[start : start + BLOCK]
-                file.write(_encode(to_float32(block, name)))
+                file.write(_encode(to_float32(block, name), *memory))
                 if progress:
                     progress(block.size)
             file.write(b"\n")
@@ -93,15 +94,32 @@ def _is_name(name: str) -> bool:
     return name.isprintable() and name != "" and " " not in name
 
 
+def _name(text: bytes) -> str | None:
+    """The name that the bytes of a file spell, or None if they spell none."""
+    try:
+        name = text.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return name if _is_name(name) else None
+
+
 # Four hex digits for each of the 65536 halves of a float32, as the four bytes of a uint32.
 _QUADS = np.frombuffer("".join(f"{half:04x}" for half in range(1 << 16)).encode(), np.uint32)
 
 
-def _encode(values: np.ndarray) -> memoryview:
-    """Flat float32 values as the text of their cells: a space and eight digits each."""
-    cells = np.full((values.size, CELL), ord(" "), np.uint8)
-    cells[:, 1:] = _QUADS[values.astype(">f4").view(">u2")].view(np.uint8).reshape(-1, 8)
-    return cells.data
+def _encode(values: np.ndarray, text: bytearray, digits: np.ndarray, index: np.ndarray) -> memoryview:
+    """Flat float32 values as the text of their cells: a space and eight digits each.
+
+    Memory used again and again is much faster than new memory, so the caller brings it: `text` with a space where each
+    cell begins, `digits` (uint64) with room for all values, `index` (intp) with room for twice as many.
+    """
+    size = values.size
+    digits, index = digits[:size], index[: 2 * size]
+    np.copyto(digits.view(">f4")[:size], values)
+    np.copyto(index, digits.view(">u2")[: 2 * size])
+    _QUADS.take(index, out=digits.view(np.uint32), mode="clip")  # none is clipped: halves are below 65536
+    np.copyto(np.ndarray((size,), np.uint64, text, 1, (CELL,)), digits)
+    return memoryview(text)[: size * CELL]
 
 
 def _read_regular(path: Path) -> dict[str, np.ndarray] | None:
@@ -140,10 +158,10 @@ def _index(file: Any, size: int) -> dict[str, tuple[int, int]] | None:
         match = HEADER.match(file.read(WINDOW))
         if match is None:
             return None
-        name, count = match[1].decode("utf-8", "replace"), int(match[2])
+        name, count = _name(match[1]), int(match[2])
         offset = position + match.end()
         position = offset + CELL * count
-        if "\N{REPLACEMENT CHARACTER}" in name or not _is_name(name) or name in tensors or position >= size:
+        if name is None or name in tensors or position >= size:
             return None
         tensors[name] = (count, offset)
     file.seek(position)
@@ -152,8 +170,9 @@ def _index(file: Any, size: int) -> dict[str, tuple[int, int]] | None:
 
 def _decode_jobs(path: Path, jobs: list[tuple[int, np.ndarray]]) -> bool:
     """Reads and decodes cells (their place in the file, the array for their values); False if any is not regular."""
-    text = bytearray(BLOCK * CELL)
-    scratch = np.empty((3, BLOCK), np.uint64)
+    longest = max((out.size for _, out in jobs), default=0)
+    text = bytearray(longest * CELL)
+    scratch = np.empty((3, longest), np.uint64)
     with path.open("rb", buffering=0) as file:
         for offset, out in jobs:
             file.seek(offset)
@@ -286,8 +305,8 @@ def _read_header(pieces: Iterator[list[bytes]], where: str) -> tuple[str, int, l
     tokens = next(pieces)
     if len(tokens) < 2:
         tokens += next(pieces, [])
-    name = tokens[0].decode("utf-8", "replace") if tokens else ""
-    if not _is_name(name) or "\N{REPLACEMENT CHARACTER}" in name:
+    name = _name(tokens[0]) if tokens else None
+    if name is None:
         found = _shown(tokens[0]) if tokens else "the line's end"
         raise WeightsError(f"{where}: a tensor's name must come first, not {found}. {AGAIN}")
     if len(tokens) < 2 or not re.fullmatch(rb"[0-9]{1,15}", tokens[1]):

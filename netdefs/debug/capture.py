@@ -98,7 +98,7 @@ class Reference:
             seen.calls += 1
             _describe(seen, output)
             if seen.calls > 1:
-                seen.reason = f"is called {seen.calls} times"
+                seen.reason = f"is called more than once ({seen.calls} times)"
             seen.same_as = identities.first(output, name) if _is_tensor(output) else ""
 
         try:
@@ -153,7 +153,9 @@ class Reference:
     def _absence(self, name: str, module: Any, order: Mapping[str, Seen]) -> str:
         for other, candidate in self.module.named_modules():
             if candidate is module and other != name:
-                return f"is the same module as {other}"
+                return f"is the same module as another ({other})"
+        if type(module).forward is require("torch", "torch").nn.Module.forward:
+            return "is a list of modules"
         return "is never called"
 
 
@@ -185,7 +187,7 @@ class _Identities:
         self._known: dict[int, tuple[Any, int, str]] = {}
 
     def first(self, tensor: Any, name: str) -> str:
-        """The name that returned `tensor` first, or "" if that is now; then it is remembered, unless `name` is empty."""
+        """The name that returned `tensor` before, or "" if none did; then it is remembered, unless `name` is empty."""
         if tensor.is_inference():
             return ""  # PyTorch does not count the changes of these
         # A dead tensor's id and memory are used again. Only a living one can be the same object.
@@ -217,11 +219,11 @@ def _describe(seen: Seen, output: Any) -> None:
         seen.shape = tuple(int(n) for n in output.shape)
         seen.nbytes = output.numel() * max(output.element_size(), 4)  # half precision is copied as float32
         if output.is_sparse or output.is_complex() or output.is_quantized:
-            seen.reason = f"returns a {'sparse' if output.is_sparse else output.dtype} tensor"
+            seen.reason = f"returns an unusual tensor ({'sparse' if output.is_sparse else output.dtype})"
     elif isinstance(output, list | tuple | Mapping):
-        seen.reason = f"returns a {type(output).__name__} of {len(output)}"
+        seen.reason = f"returns several values (a {type(output).__name__} of {len(output)})"
     else:
-        seen.reason = f"returns {type(output).__name__}"
+        seen.reason = f"returns no tensor ({type(output).__name__})"
 
 
 def _copy(tensor: Any) -> np.ndarray:

@@ -30,7 +30,7 @@ def compare(
     """Compares every layer of a network with the PyTorch module of the same name.
 
     Args:
-        network: a `Network`, a raw `INetworkDefinition`, or an `Engine`; one on a GPU is only seen at its outputs, chained.
+        network: a `Network`, a raw `INetworkDefinition` or an `Engine`. One on a GPU shows only its outputs, chained.
         torch_module: a torch.nn.Module. It runs in eval mode without gradients, twice; nothing of it is changed.
         inputs: an array or tensor, a dict of them by the network's input names, or a tuple in the order of its inputs.
         layers: names or globs of the layers to compare (`*` also matches dots). Outputs always are.
@@ -58,13 +58,19 @@ def compare(
     feeds = prepare(inputs, subject.inputs, subject.profile)
     reference = Reference(torch_module, list(feeds.values()))
     scan = reference.scan()
-    matching = match_layers(subject.tensors, scan, subject.folded)
+    matching = match_layers(subject.tensors, subject.outputs, scan, subject.folded)
     match_outputs(subject.outputs, subject.passed_on, subject.tensors, scan, matching)
     pairs = choose(matching, layers, subject, scan)
     measurement = Measurement(subject, feeds, matching, pairs, scan, limits, mode)
     digest = reference.stream(measurement.wanted, measurement.receive)
+    if not any(pair.kind == "layer" for pair in matching.pairs):
+        notes.append(strangers(subject, scan))
     if digest != scan.digest:
         notes.append("PyTorch's output is not the same twice on one input: something in it is random, and can't agree.")
+    rows = measurement.rows()
+    failed = [row for row in rows if row.isolated_error]
+    if failed:
+        notes.append(f"{len(failed)} rows can't be isolated. {failed[0].name}: {failed[0].isolated_error}")
     if reference.training:
         notes.append("The module was in training mode; it was compared in eval mode, as it would be deployed.")
     if reference.dtype != "float32":
@@ -74,7 +80,7 @@ def compare(
         precision=subject.precision,
         mode=mode,
         tolerance=limits,
-        rows=measurement.rows(),
+        rows=rows,
         unmatched=matching.unmatched,
         aliases=matching.aliases,
         folded=subject.folded,
@@ -82,6 +88,14 @@ def compare(
         inputs=examine(feeds),
         notes=[*notes, *matching.notes],
     )
+
+
+def strangers(subject: Subject, scan: Scan) -> str:
+    """Says that no layer has a module's name, and which prefix would change that."""
+    ours, theirs = ", ".join(list(subject.tensors)[:3]), ", ".join(list(scan.modules)[:3])
+    text = f"No layer has the name of a PyTorch module: the network's are {ours} ..., the modules {theirs} ...."
+    inner = next((n.removesuffix(f".{t}") for n in scan.modules for t in subject.tensors if n.endswith(f".{t}")), "")
+    return f"{text} Compare with the inner module: module.{inner}" if inner else text
 
 
 def choose(matching: Matching, layers: str | Sequence[str], subject: Subject, scan: Scan) -> list[Pair]:
@@ -94,12 +108,7 @@ def choose(matching: Matching, layers: str | Sequence[str], subject: Subject, sc
     outputs = [pair for pair in matching.pairs if pair.kind == "output"]
     names = [pair.tensor for pair in found]
     if not matching.pairs:
-        ours, theirs = ", ".join(list(subject.tensors)[:5]), ", ".join(list(scan.modules)[:5])
-        raise CompareError(
-            "No layer has the name of a PyTorch module, and no output can be matched. "
-            f"The network's are called {ours} ..., the modules {theirs} .... "
-            "If these differ by a prefix, compare with the inner module."
-        )
+        raise CompareError(f"No output can be matched. {strangers(subject, scan)}")
     patterns = [layers] if isinstance(layers, str) else list(layers)
     for pattern in patterns:
         if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from netdefs.core.optional import require
 
 COMPUTED = " (computed)"  # a tensor that a piece both reads from outside and computes gets this behind its name
@@ -13,17 +15,15 @@ class Graph:
 
     Args:
         model: onnx.ModelProto; it is not changed.
-        types: the element type of every tensor.
     """
 
-    def __init__(self, model: Any, types: Mapping[str, int]) -> None:
+    def __init__(self, model: Any) -> None:
         self.model = model
         self.nodes = list(model.graph.node)
         self.producer = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self.inputs = [value.name for value in model.graph.input if value.name not in self._constants]
         self._reads = [_reads(node) for node in self.nodes]
-        self._types = types
 
     def __contains__(self, tensor: object) -> bool:
         return tensor in self.producer
@@ -54,38 +54,32 @@ class Graph:
         names = {x for i in steps for x in self._reads[i] if x in self._constants}
         return sum(self._constants[name].ByteSize() for name in names)
 
-    def piece(self, outputs: Sequence[str], steps: Sequence[int], fed: Collection[str]) -> tuple[Any, dict[str, str]]:
+    def piece(
+        self, outputs: Sequence[str], steps: Sequence[int], fed: Mapping[str, np.ndarray]
+    ) -> tuple[Any, dict[str, str]]:
         """A model of the nodes `steps` that reads the tensors `fed` as inputs and gives `outputs`.
 
         Returns:
-            The onnx.ModelProto, and the name in it of each of `outputs`: a tensor that is both fed and computed needs two.
+            The onnx.ModelProto, and the name in it of each of `outputs`: what is both fed and computed needs two.
         """
         onnx = require("onnx", "cpu")
-        inputs = [name for name in self.read_by(steps) if name in fed or name in self.inputs]
+        inputs = [name for name in self.read_by(steps) if name in fed]
         renamed = {name: name + COMPUTED for name in self.written_by(steps) if name in inputs}
-        nodes = [
-            self.nodes[i] if renamed.keys().isdisjoint(self.nodes[i].output) else _renamed(self.nodes[i], renamed)
-            for i in steps
-        ]
-        constants = dict.fromkeys(x for i in steps for x in self._reads[i] if x in self._constants)
         names = {name: renamed.get(name, name) for name in outputs}
-
-        def value(name: str, tensor: str) -> Any:
-            return onnx.helper.make_tensor_value_info(name, self._types[tensor], None)
-
-        graph = onnx.helper.make_graph(
-            nodes,
-            "piece",
-            [value(name, name) for name in inputs],
-            [value(name, tensor) for tensor, name in names.items()],
-            [self._constants[name] for name in constants],
-        )
-        model = onnx.helper.make_model(
-            graph,
-            opset_imports=self.model.opset_import,
-            ir_version=self.model.ir_version,
-            functions=self.model.functions,
-        )
+        whole = self.model
+        model = onnx.ModelProto(ir_version=whole.ir_version, opset_import=whole.opset_import, functions=whole.functions)
+        model.graph.name = "piece"
+        for i in steps:
+            node = model.graph.node.add()
+            node.CopyFrom(self.nodes[i])
+            node.output[:] = [renamed.get(name, name) for name in node.output]
+        for name in dict.fromkeys(x for i in steps for x in self._reads[i] if x in self._constants):
+            model.graph.initializer.append(self._constants[name])
+        for name in inputs:
+            kind = onnx.helper.np_dtype_to_tensor_dtype(fed[name].dtype)
+            model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
+        for name in names.values():
+            model.graph.output.add().name = name  # its type is inferred
         return model, names
 
 
@@ -99,10 +93,3 @@ def _reads(node: Any) -> list[str]:
                 names += [name for name in _reads(child) if name not in inner]
                 inner.update(child.output)
     return names
-
-
-def _renamed(node: Any, names: Mapping[str, str]) -> Any:
-    copy = type(node)()
-    copy.CopyFrom(node)
-    copy.output[:] = [names.get(name, name) for name in node.output]
-    return copy

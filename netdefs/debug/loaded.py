@@ -93,10 +93,10 @@ def _compare_key(
     if key not in state_dict:
         return KeyFinding(key, "is not in the module's state_dict")
     theirs = as_numpy(state_dict[key], key).astype(np.float32)
-    ours = np.asarray(weights[key], np.float32).reshape(shape)
-    if theirs.shape != ours.shape and max(theirs.size, ours.size) > 1:
+    ours = np.asarray(weights[key], np.float32)
+    if theirs.size != ours.size:
         return KeyFinding(key, f"has the shape {theirs.shape} in PyTorch, {shape} in the network")
-    ours, theirs = ours.reshape(-1), theirs.reshape(-1)
+    ours, theirs = ours.reshape(-1), theirs.reshape(-1)  # a .wts holds no shapes
     if np.array_equal(ours, theirs, equal_nan=True):
         return None
     with np.errstate(invalid="ignore"):

@@ -1,7 +1,7 @@
 """Which tensor of the network is compared with which value of PyTorch: by exact name, nothing guessed."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from netdefs.debug.capture import Scan, Seen
 
@@ -48,11 +48,14 @@ class Matching:
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
-def match_layers(tensors: Mapping[str, str], scan: Scan, folded: Mapping[str, str]) -> Matching:
+def match_layers(
+    tensors: Mapping[str, str], outputs: Collection[str], scan: Scan, folded: Mapping[str, str]
+) -> Matching:
     """Pairs tensors with modules of the same name.
 
     Args:
         tensors: the network's tensors and what made them, in execution order.
+        outputs: the network's outputs, which `match_outputs` deals with.
         scan: what is known of the modules.
         folded: convolution -> the batch norm that it was folded into.
     """
@@ -63,7 +66,7 @@ def match_layers(tensors: Mapping[str, str], scan: Scan, folded: Mapping[str, st
         if name in comparable:
             seen = comparable[name]
             result.pairs.append(Pair(name, name, "layer", seen.type, kind, seen.shape, seen.nbytes))
-        elif name not in scan.modules:
+        elif name not in scan.modules and name not in outputs:
             result.unmatched.append(Unmatched(name, "layer", "has no module"))
     for name, seen in scan.modules.items():
         if name in comparable:
@@ -72,17 +75,16 @@ def match_layers(tensors: Mapping[str, str], scan: Scan, folded: Mapping[str, st
         if twin and not seen.reason:
             result.aliases[name] = twin
         else:
-            result.unmatched.append(Unmatched(name, "module", _reason(name, seen, name in tensors, folded)))
+            result.unmatched.append(Unmatched(name, "module", _reason(name, seen, folded)))
     return result
 
 
-def _reason(name: str, seen: Seen, in_network: bool, folded: Mapping[str, str]) -> str:
+def _reason(name: str, seen: Seen, folded: Mapping[str, str]) -> str:
     if name in folded:
-        return f"is folded into {folded[name]}"
+        return f"is folded into its batch norm ({folded[name]})"
     if seen.reason:
         return seen.reason
-    assert not in_network
-    return f"has no layer; it returns the very tensor of {seen.same_as}" if seen.same_as else "has no layer"
+    return "has no layer"
 
 
 def match_outputs(
@@ -119,10 +121,12 @@ def match_outputs(
             matching.pairs.append(Pair(name, chosen[name], "output", "", types.get(name, ""), seen.shape, seen.nbytes))
             matching.notes.append(f"The output {name} is compared with module(x){chosen[name][2:]}: {how[name]}.")
         else:
-            matching.unmatched.append(Unmatched(name, "layer", "is an output that the module does not return"))
+            matching.unmatched.append(
+                Unmatched(name, "layer", "is an output, and the module returns nothing that fits")
+            )
     for label, seen in returned.items():
         if label not in chosen.values() and seen.same_as not in settled:
-            matching.unmatched.append(Unmatched(label, "module", "is returned, but the network has no such output"))
+            matching.unmatched.append(Unmatched(label, "module", "is returned, and no output of the network fits"))
 
 
 def _choose(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from netdefs.core.errors import CompareError
 from netdefs.debug.capture import Scan
 from netdefs.debug.match import Matching, Pair
 from netdefs.debug.metrics import Metrics, Tolerance, measure, rms
@@ -47,18 +48,17 @@ class Measurement:
         self._subject, self._feeds, self._limits, self._mode = subject, feeds, limits, mode
         self._sources = {pair.tensor: pair.source for pair in matching.pairs if pair.kind == "layer"}
         self._groups = self._plan(matching, in_order_of(pairs, scan.modules))
-        self._chain = (
-            Chain(subject.graph, self._groups, feeds, execute) if subject.graph and mode != "isolated" else None
-        )
-        self._results = subject.engine.run(feeds) if subject.engine else {}
+        self._chain = None
+        if subject.graph is not None and mode != "isolated":
+            self._chain = Chain(subject.graph, self._groups, feeds, execute)
+        self._results = subject.engine.run(feeds) if subject.engine is not None else {}
         self._needs = [self._sources_of(group) for group in self._groups]
         self._last_use = {source: i for i, needs in enumerate(self._needs) for source in needs}
         self.wanted = set(self._last_use)
         self._values: Arrays = {}
         self._next = 0
-        self._scale = {
-            name: rms(array) for name, array in feeds.items()
-        }  # of inputs, and of PyTorch's values by tensor
+        # The size of inputs and of PyTorch's values, by tensor.
+        self._scale = {name: rms(array) for name, array in feeds.items()}
         self._rows: list[Row] = []
 
     def receive(self, source: str, array: np.ndarray) -> None:
@@ -72,7 +72,16 @@ class Measurement:
             self._values = {name: value for name, value in self._values.items() if self._last_use[name] >= self._next}
 
     def rows(self) -> list[Row]:
-        """All rows, in the network's execution order."""
+        """All rows, in the network's execution order.
+
+        Raises:
+            CompareError: a module that ran in the scan did not run again.
+        """
+        if self._next < len(self._groups):
+            missing = ", ".join(sorted(self._needs[self._next] - self._values.keys()))
+            raise CompareError(
+                f"PyTorch does not run the same modules twice on one input: {missing} did not run again."
+            )
         place = {name: i for i, name in enumerate([*self._subject.tensors, *self._subject.outputs])}
         return sorted(self._rows, key=lambda row: place[row.name])
 
@@ -93,17 +102,18 @@ class Measurement:
 
     def _measure(self, index: int) -> None:
         group = self._groups[index]
-        chained = self._chain.run(index) if self._chain else {name: self._results[name] for name in self._results}
+        chained = self._chain.run(index) if self._chain is not None else self._results
         isolated = self._isolated(group) if self._mode != "chained" else {}
         for task in group.tasks:
             row = self._new_row(task)
+            floor = self._floor(task)
             if self._mode != "isolated":
-                row.chained, row.chained_shape = self._against(task, chained[row.name], self._limits.chained)
+                row.chained, row.chained_shape = self._against(task, chained[row.name], self._limits.chained, floor)
             found = isolated.get(row.name)
             if isinstance(found, str):
                 row.isolated_error = found
             elif found is not None:
-                row.isolated, row.isolated_shape = self._against(task, found, self._limits.isolated)
+                row.isolated, row.isolated_shape = self._against(task, found, self._limits.isolated, floor)
             self._rows.append(row)
 
     def _isolated(self, group: Group) -> dict[str, np.ndarray | str]:
@@ -127,12 +137,21 @@ class Measurement:
             pair.tensor, pair.kind, pair.module_type, pair.layer_type, pair.shape, kind, fed=task.fed, via=tuple(via)
         )
 
+    def _floor(self, task: Task) -> float:
+        """What rounding alone may add to a tensor's values, given the size of those that it is computed from."""
+        before = max((self._scale.get(name, 0.0) for name in task.fed), default=0.0)
+        floor = ROUNDOFF * before
+        if self._scale.get(task.pair.tensor, 0.0) <= floor:
+            self._scale[task.pair.tensor] = (
+                before  # nothing but rounding: what is computed from it has no more of a size
+            )
+        return floor
+
     def _against(
-        self, task: Task, found: np.ndarray, tolerance: float
+        self, task: Task, found: np.ndarray, tolerance: float, floor: float
     ) -> tuple[Metrics | None, tuple[int, ...] | None]:
         """The metrics of a tensor; or, if its shape is not PyTorch's, that."""
         expected = self._values[task.pair.source]
         if found.shape != expected.shape:
             return None, tuple(found.shape)
-        floor = ROUNDOFF * max((self._scale.get(name, 0.0) for name in task.fed), default=0.0)
         return measure(expected, found, tolerance, floor), None

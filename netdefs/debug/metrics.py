@@ -24,9 +24,9 @@ class Tolerance:
 # adds that up: one layer alone may do less than all before it together. docs/compare.md has the measured numbers.
 DEFAULTS = {
     "fp32": Tolerance(1e-4, 1e-4),
-    "tf32": Tolerance(3e-2, 5e-3),
-    "fp16": Tolerance(3e-2, 5e-3),
-    "bf16": Tolerance(2e-1, 4e-2),
+    "tf32": Tolerance(1e-1, 5e-3),
+    "fp16": Tolerance(1e-1, 5e-3),
+    "bf16": Tolerance(5e-1, 4e-2),
 }
 
 
@@ -34,8 +34,10 @@ def tolerance_for(precision: str, given: float | None) -> Tolerance:
     """The tolerance of a comparison: `given` if that is a number, else the default of the network's precision.
 
     Raises:
-        CompareError: `given` is not a positive number.
+        CompareError: `given` is not a positive number, or there is no default.
     """
+    if given is None and precision not in DEFAULTS:
+        raise CompareError(f"There is no default tolerance for the precision {precision!r}: give one, such as 0.05.")
     if given is None:
         return DEFAULTS[precision]
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
@@ -76,6 +78,11 @@ class Metrics:
     actual_nan: int
     actual_inf: int
     ok: bool
+
+    @property
+    def reference_finite(self) -> bool:
+        """Whether PyTorch's values are all finite."""
+        return not self.expected_nan and not self.expected_inf
 
 
 def measure(expected: np.ndarray, actual: np.ndarray, tolerance: float, floor: float = 0.0) -> Metrics:

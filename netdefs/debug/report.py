@@ -161,7 +161,7 @@ class Report:
             file.write(text.encode())
 
     def print_to(self, console: Any, *, full: bool = False) -> None:
-        """Prints the verdict and a table on a rich console: what is wrong and the rows around it, or all with `full`."""
+        """Prints the verdict and a table on a rich console: what is wrong and its neighbors, or all with `full`."""
         console.print(view.render(self, full=full))
 
     def __rich__(self) -> Any:

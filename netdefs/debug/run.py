@@ -89,6 +89,6 @@ def _isolated(
 def _run_piece(
     graph: Graph, outputs: Sequence[str], steps: Sequence[int], fed: Mapping[str, np.ndarray], execute: Execute
 ) -> Arrays:
-    model, names = graph.piece(outputs, steps, fed.keys())
+    model, names = graph.piece(outputs, steps, fed)
     found = execute(model, {value.name: fed[value.name] for value in model.graph.input})
     return {tensor: found[name] for tensor, name in names.items()}

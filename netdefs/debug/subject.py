@@ -103,6 +103,8 @@ def execute(model: Any, feeds: Mapping[str, np.ndarray]) -> Arrays:
     runtime = require("onnxruntime", "cpu")
     options = runtime.SessionOptions()
     options.log_severity_level = QUIET
+    # It runs in the middle of PyTorch's forward pass, whose threads want the processor as well.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     names = [value.name for value in model.graph.output]
     try:
         with modelfile.source(model) as source:
@@ -115,29 +117,21 @@ def execute(model: Any, feeds: Mapping[str, np.ndarray]) -> Arrays:
 def _of_model(model: Any, info: Mapping[str, Any], profile: Profile) -> Subject:
     from netdefs.engine import emulate
 
-    onnx = require("onnx", "cpu")
-    types = emulate.tensor_types(model)
-    names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
-    dtypes = {name: {"float": "float32"}.get(names[number], names[number]) for name, number in types.items()}
-    run, run_types = model, types
-    if emulate.needs_emulation(model):
-        run = emulate.emulate(model)
-        run_types = emulate.tensor_types(run)
+    types = _types(model)
     constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
     made = {name: node for node in model.graph.node for name in node.output if name}
     return Subject(
         name=str(info.get("variant") or info.get("name") or model.graph.name or "the network"),
-        precision=_precision(info, set(dtypes.values())),
-        inputs={
-            v.name: TensorInfo(_shape(v), _numpy(dtypes[v.name])) for v in model.graph.input if v.name not in constants
-        },
+        precision=_precision(info, set(types.values())),
+        inputs={value.name: TensorInfo(_shape(value), _numpy(types[value.name])) for value in inputs},
         profile=dict(profile),
         outputs={value.name: _shape(value) for value in model.graph.output},
-        tensors={name: node.op_type for name, node in made.items() if node.op_type != "Constant"},
-        types=dtypes,
+        tensors={name: node.op_type for name, node in made.items() if name in types and node.op_type != "Constant"},
+        types=types,
         passed_on={value.name: _passed_on(value.name, made) for value in model.graph.output},
         folded=dict(info.get("folded", {})),
-        graph=Graph(run, run_types),
+        graph=Graph(emulate.emulate(model) if emulate.needs_emulation(model) else model),
     )
 
 
@@ -180,6 +174,17 @@ def _passed_on(output: str, made: Mapping[str, Any]) -> tuple[str, ...]:
         output = made[output].input[0]
         chain.append(output)
     return tuple(chain)
+
+
+def _types(model: Any) -> dict[str, str]:
+    """The type of every tensor that the model describes: those of the network, not the helpers in between."""
+    onnx = require("onnx", "cpu")
+    words = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.DOUBLE: "float64"}
+    found = {}
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        number = value.type.tensor_type.elem_type
+        found[value.name] = words.get(number) or str(onnx.TensorProto.DataType.Name(number)).lower()
+    return found
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -4,12 +4,13 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from netdefs.debug.metrics import Metrics
-from netdefs.debug.verdict import count, number
+from netdefs.debug.verdict import number
 
 if TYPE_CHECKING:
     from netdefs.debug.report import Report, Row
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 AROUND = 2  # rows shown on either side of the first wrong one
 SHOWN = 12  # wrong rows shown in all
 WIDTH = 120
+NAME = 40  # characters of a layer's name that are not folded
 COLORS = {"ok": "green", "own error": "bold red", "inherited": "yellow", "wrong": "red"}
 
 
@@ -24,8 +26,8 @@ def render(report: "Report", full: bool = False) -> RenderableType:
     """The verdict, the table of rows, and what could not be compared; with `full` every row and name."""
     parts: list[RenderableType] = [Text(report.verdict, style="bold green" if report.ok else "bold red")]
     first = report.first_bad
-    if first is not None:
-        parts += [Text(line) for line in _details(first)]
+    if first is not None and _detail(first):
+        parts.append(Text(_detail(first)))
     rows = report.rows if full else _chosen(report)
     parts.append(_table(report, rows))
     if len(rows) < len(report.rows):
@@ -61,76 +63,70 @@ def _relative(metrics: Metrics | None) -> float:
 
 
 def _table(report: "Report", rows: Sequence["Row"]) -> Table:
-    table = Table(pad_edge=False, header_style="bold")
-    table.add_column("layer", overflow="fold")
-    table.add_column("type")
-    table.add_column("shape")
-    if report.mode != "isolated":
-        table.add_column("chained:\nrel. error", justify="right")
-        table.add_column("\ncosine", justify="right")
-        table.add_column("\nSQNR dB", justify="right")
-        table.add_column("\nmax |diff|", justify="right")
-        table.add_column("\noutside", justify="right")
-    if report.mode != "chained":
-        table.add_column("isolated:\nrel. error", justify="right")
-        table.add_column("\noutside", justify="right")
-    table.add_column("verdict")
+    chained, isolated = report.mode != "isolated", report.mode != "chained"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("layer", overflow="fold", min_width=min(max(len(row.name) for row in rows), NAME))
+    table.add_column("type", overflow="fold")
+    table.add_column("shape", no_wrap=True)
+    if chained:
+        for title in ("chained", "cosine", "max diff", "outside"):
+            table.add_column(title, justify="right", no_wrap=True)
+    if isolated:
+        for title in ("isolated",) if chained else ("isolated", "cosine", "max diff", "outside"):
+            table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for row in rows:
-        cells = [row.name, row.type.replace(", ", "\n"), "×".join(map(str, row.shape))]
-        if report.mode != "isolated":
+        cells = [row.name, row.module_type or row.layer_type, _size(row.shape)]
+        if chained:
             cells += _numbers(row.chained, row.chained_shape, "")
-        if report.mode != "chained":
-            error, _, _, _, outside = _numbers(row.isolated, row.isolated_shape, row.isolated_error)
-            cells += [error, outside]
+        if isolated:
+            numbers = _numbers(row.isolated, row.isolated_shape, row.isolated_error)
+            cells += numbers[:1] if chained else numbers
         table.add_row(*cells, Text(row.verdict, style=COLORS[row.verdict]))
     return table
 
 
 def _numbers(metrics: Metrics | None, shape: tuple[int, ...] | None, error: str) -> list[str]:
+    """Relative error, cosine, largest difference, share out of tolerance."""
     if metrics is None:
-        return ["×".join(map(str, shape)) if shape is not None else "failed" if error else "", "", "", "", ""]
-    return [
-        f"{metrics.relative:.1e}",
-        f"{metrics.cosine:.6f}",
-        f"{metrics.sqnr_db:.1f}",
-        f"{metrics.max_abs:.1e}",
-        f"{metrics.outside:.2%}" if metrics.outside else "0",
-    ]
+        return [_size(shape) if shape is not None else "failed" if error else "", "", "", ""]
+    outside = f"{metrics.outside:.2%}" if metrics.outside else "0"
+    return [f"{metrics.relative:.1e}", f"{metrics.cosine:.6f}", f"{metrics.max_abs:.1e}", outside]
 
 
-def _details(row: "Row") -> list[str]:
-    """Where a row differs most, and its NaN and infinities."""
-    lines = []
-    for way, metrics in (("isolated", row.isolated), ("chained", row.chained)):
-        if metrics is None or metrics.ok:
-            continue
-        line = f"  {row.name}, {way}: "
-        line += f"at {list(metrics.index)} PyTorch has {number(metrics.expected)}, the network {number(metrics.actual)}"
-        line += f"; cosine {metrics.cosine:.6f}; {metrics.outside:.2%} of the values out of tolerance"
-        bad = (metrics.expected_nan, metrics.expected_inf, metrics.actual_nan, metrics.actual_inf)
-        if any(bad):
-            line += "; NaN {} and infinite {} in PyTorch, {} and {} in the network".format(*bad)
-        lines.append(f"{line}.")
-    return lines
+def _size(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "1"
+
+
+def _detail(row: "Row") -> str:
+    """Where a row differs most, and its NaN and infinities; isolated if it is wrong there. Empty without numbers."""
+    found = [(way, m) for way, m in (("isolated", row.isolated), ("chained", row.chained)) if m and not m.ok]
+    if not found:
+        return ""
+    way, metrics = found[0]
+    text = f"{row.name}, {way}: the largest difference is at {list(metrics.index)}, where PyTorch has "
+    text += f"{number(metrics.expected)} and the network {number(metrics.actual)}"
+    counts = (metrics.expected_nan, metrics.expected_inf, metrics.actual_nan, metrics.actual_inf)
+    if any(counts):
+        text += "; NaN {} and infinite {} in PyTorch, {} and {} in the network".format(*counts)
+    return f"{text}."
 
 
 def _remarks(report: "Report", full: bool) -> list[str]:
     """Weights, notes, and what has no partner: counted by reason, or with `full` name by name."""
     lines = [report.weights.text, *report.notes]
-    lines += (
-        [
-            f"{count(list(report.aliases), 'module')} return the very tensor of another: {_some(list(report.aliases), full)}."
-        ]
-        if report.aliases
-        else []
-    )
-    kinds: dict[tuple[str, str], list[str]] = {}
+    if full:
+        lines += [f"Weights: {finding.key} {finding.problem}." for finding in report.weights.keys]
+    groups: dict[str, list[str]] = {}
     for item in report.unmatched:
-        reason = "is folded into its batch norm" if item.reason.startswith("is folded") else item.reason
-        kinds.setdefault((item.side, reason), []).append(item.name)
-    for (side, reason), found in kinds.items():
-        lines.append(f"Not compared: {side} {reason}: {_some(found, full)}")
-    return lines
+        reason, _, detail = item.reason.partition(" (")
+        groups.setdefault(f"{item.side} {reason}", []).append(
+            f"{item.name} ({detail}" if full and detail else item.name
+        )
+    if report.aliases:
+        names = [f"{name} (that of {twin})" if full else name for name, twin in report.aliases.items()]
+        groups["module returns the very tensor of a compared one"] = names
+    return lines + [f"Not compared, {reason}: {_some(found, full)}." for reason, found in groups.items()]
 
 
 def _some(found: Sequence[str], full: bool) -> str:

@@ -1,7 +1,7 @@
 """What every engine is."""
 
 import abc
-import copy
+import json
 import os
 from collections.abc import Mapping
 from types import TracebackType
@@ -57,7 +57,11 @@ class Engine(abc.ABC):
         self.inputs = dict(inputs)
         self.outputs = dict(outputs)
         self.profile = dict(profile)
-        self.info: dict[str, Any] = copy.deepcopy(dict(info))
+        try:
+            # As it will be once it was saved and loaded: lists for tuples, and nothing shared with the network.
+            self.info: dict[str, Any] = json.loads(json.dumps(dict(info)))
+        except (TypeError, ValueError) as error:
+            raise EngineError(f"The network's info can't be saved as JSON: {error}.") from error
         self._closed = False
 
     @abc.abstractmethod

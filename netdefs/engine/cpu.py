@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdefs.core.dtypes import bfloat16_to_float32, float32_to_bfloat16
 from netdefs.core.errors import EngineError, NetdefsError
 from netdefs.core.optional import require
 from netdefs.core.scope import near
@@ -83,7 +84,7 @@ class CpuEngine(Engine):
         names = [*self.outputs, *extra]
         session = self._session_for(extra)
         try:
-            results = session.run(names, {name: _widen(array) for name, array in arrays.items()})
+            results = session.run(names, {name: _feed(array, self.inputs[name]) for name, array in arrays.items()})
         except Exception as error:  # ONNX Runtime raises classes of its own, without a common base
             raise EngineError(f"ONNX Runtime could not run the network: {error}") from error
         halves = self._halves()
@@ -202,8 +203,10 @@ def _tensor_info(value: "onnx.ValueInfoProto") -> TensorInfo:
     return TensorInfo(shape, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)))
 
 
-def _widen(array: np.ndarray) -> np.ndarray:
+def _feed(array: np.ndarray, info: TensorInfo) -> np.ndarray:
     """An input as the session takes it: half-precision networks compute in float32."""
+    if info.dtype == BFLOAT16:
+        return bfloat16_to_float32(float32_to_bfloat16(array))
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 

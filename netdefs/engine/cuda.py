@@ -2,8 +2,6 @@
 
 import contextlib
 import ctypes
-import functools
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,25 +9,6 @@ import numpy as np
 
 from netdefs.core.errors import EngineError
 from netdefs.core.optional import require
-from netdefs.core.trt import gpu_present
-
-# CUdevice_attribute, as the driver's header numbers them.
-COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76
-
-
-@functools.cache
-def compute_capability() -> str | None:
-    """The compute capability of the first GPU, such as "8.6"; None if no GPU answers. Needs no package."""
-    if not gpu_present():
-        return None
-    driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    numbers = []
-    for attribute in (COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR):
-        value = ctypes.c_int()
-        if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0) != 0:
-            return None
-        numbers.append(str(value.value))
-    return ".".join(numbers)
 
 
 @contextlib.contextmanager

@@ -59,31 +59,37 @@ def needs_emulation(model: onnx.ModelProto) -> bool:
 def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model in float32, inputs and outputs too, each half tensor holding only values that its half type has.
 
-    Which tensors are layers' results, and of which type, the model says itself, in its outputs and value_info.
+    Which tensors are layers' results, and of which type, the model says itself, in its outputs and value_info. What is
+    fed to it must be rounded already.
     """
     result = skeleton(model)
-    graph = result.graph
-    half = {}
+    result.graph.initializer.extend(model.graph.initializer)
+    _rewrite(result.graph, {}, set())
+    return result
+
+
+def _rewrite(graph: onnx.GraphProto, half: dict[str, int], unrounded: set[str]) -> None:
+    """Rewrites a graph, and those inside of its nodes, in place.
+
+    Args:
+        half: the half tensors that were seen so far -> their types.
+        unrounded: tensors that only a layer itself sees.
+    """
     for info in (*graph.input, *graph.output, *graph.value_info):
         if info.type.tensor_type.elem_type in HALF:
             half[info.name] = info.type.tensor_type.elem_type
             info.type.tensor_type.elem_type = TensorProto.FLOAT
     nodes = list(graph.node)
     del graph.node[:]
-
-    renamed = {}
-    for info in graph.input:
-        if info.name in half:  # what is fed may be any float32 value
-            renamed[info.name] = f"{info.name}/rounded"
-            graph.node.extend(_round(info.name, renamed[info.name], half[info.name]))
-    for tensor in model.graph.initializer:
-        weight = graph.initializer.add()
-        weight.CopyFrom(tensor)
+    for tensor in graph.initializer:
         if tensor.data_type in HALF:  # ONNX Runtime folds this cast; the model need not hold the weights twice as large
-            weight.name = f"{tensor.name}/half"
-            graph.node.append(helper.make_node("Cast", [weight.name], [tensor.name], to=TensorProto.FLOAT))
-    unrounded: set[str] = set()  # what layers hold in between
+            cast = helper.make_node("Cast", [f"{tensor.name} (half)"], [tensor.name], to=TensorProto.FLOAT)
+            tensor.name = f"{tensor.name} (half)"
+            graph.node.append(cast)
     for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _rewrite(attribute.g, half, unrounded)
         moves = node.op_type in MOVES and unrounded.isdisjoint(node.input)
         rounded = {}
         for name in node.output if not moves else ():
@@ -92,12 +98,11 @@ def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
                 rounded[name] = dtype
             else:
                 unrounded.add(name)
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        node.output[:] = [f"{name}/exact" if name in rounded else name for name in node.output]
+        node.output[:] = [f"{name} (exact)" if name in rounded else name for name in node.output]
         graph.node.append(node)
         for name, dtype in rounded.items():
-            graph.node.extend(_round(f"{name}/exact", name, dtype))
-    return result
+            graph.node.append(helper.make_node("Cast", [f"{name} (exact)"], [f"{name} (half)"], to=dtype))
+            graph.node.append(helper.make_node("Cast", [f"{name} (half)"], [name], to=TensorProto.FLOAT))
 
 
 def _fixed_type(node: onnx.NodeProto) -> int | None:
@@ -108,11 +113,3 @@ def _fixed_type(node: onnx.NodeProto) -> int | None:
         if attribute.name == "value":
             return int(attribute.t.data_type)
     return None
-
-
-def _round(source: str, target: str, dtype: int) -> list[onnx.NodeProto]:
-    """Nodes that round a float32 tensor to a half type's values."""
-    return [
-        helper.make_node("Cast", [source], [f"{target}/half"], to=dtype),
-        helper.make_node("Cast", [f"{target}/half"], [target], to=TensorProto.FLOAT),
-    ]

@@ -103,8 +103,6 @@ class Runner:
         return results
 
     def _run_torch(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        import torch  # it is there: a tensor of it was given
-
         for name, tensor in feeds.items():
             self._check_tensor(name, tensor)
             self._set_shape(name, tuple(tensor.shape))
@@ -112,7 +110,7 @@ class Runner:
         device = next(iter(feeds.values())).device
         results = {}
         for name, shape in self._output_shapes().items():
-            results[name] = torch.empty(shape, dtype=getattr(torch, str(self.outputs[name].dtype)), device=device)
+            results[name] = _empty(shape, str(self.outputs[name].dtype), device)
             self._set_address(name, results[name].data_ptr())
         with _ordered(self._cuda.handle, device, feeds):
             self._execute()
@@ -196,6 +194,13 @@ def _make_context(trt: ModuleType, engine: Any) -> Any:
 def _storage(info: TensorInfo) -> np.dtype[Any]:
     """The numpy type that an output's bytes are read as: bfloat16 as its bits."""
     return np.dtype(np.uint16) if info.dtype == BFLOAT16 else np.dtype(info.dtype)
+
+
+def _empty(shape: tuple[int, ...], dtype: str, device: Any) -> Any:
+    """An uninitialized torch tensor on the GPU."""
+    import torch  # it is there: a tensor of it was given
+
+    return torch.empty(shape, dtype=getattr(torch, dtype), device=device)
 
 
 @contextlib.contextmanager

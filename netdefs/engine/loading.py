@@ -6,7 +6,7 @@ from pathlib import Path
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import EngineError, FileError
 from netdefs.core.optional import require
-from netdefs.engine import cpu, cuda, sidecar
+from netdefs.engine import cpu, sidecar
 from netdefs.engine.base import Engine
 from netdefs.engine.gpu import Runner
 from netdefs.engine.plan import PlanEngine
@@ -52,7 +52,7 @@ def load_engine(path: str | os.PathLike[str]) -> Engine:
 def _load_bare_plan(path: Path, plan: bytes, target: str) -> Engine:
     """The engine of a plan that has no sidecar: the plan itself is asked, which takes a GPU."""
     name = sidecar.path_of(path).name
-    found = cuda.compute_capability()
+    found = tensorrt.compute_capability()
     if found is None:
         raise EngineError(
             f"{path} is a {target} plan without its sidecar {name}, and without a GPU it can't be looked into. "

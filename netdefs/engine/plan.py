@@ -1,5 +1,6 @@
 """The TensorRT engine: a plan, and what is known of it."""
 
+import dataclasses
 import os
 import threading
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from typing import Any
 
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import EngineError
-from netdefs.engine import cuda, sidecar
+from netdefs.engine import sidecar
 from netdefs.engine.base import Engine
 from netdefs.engine.feeds import check_feeds
 from netdefs.engine.gpu import Runner
@@ -59,7 +60,7 @@ class PlanEngine(Engine):
         Raises:
             FileError: one can't be written.
         """
-        sidecar.write(Path(path), self.plan, self._content)
+        sidecar.write(Path(path), self.plan, dataclasses.replace(self._content, info=self.info))
 
     def close(self) -> None:
         """Frees the GPU's memory."""
@@ -72,7 +73,7 @@ class PlanEngine(Engine):
     def _load(self) -> Runner:
         """Moves the plan to the GPU, if it can run there."""
         content = self._content
-        found = cuda.compute_capability()
+        found = tensorrt.compute_capability()
         if found is None:
             raise EngineError(f"{self._name} is a {content.target} plan, and no NVIDIA GPU answers on this machine.")
         trt = tensorrt.load(content.target)

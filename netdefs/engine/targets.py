@@ -9,7 +9,6 @@ from netdefs.core import marks
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import EngineError
 from netdefs.core.scope import near
-from netdefs.engine import cuda
 from netdefs.engine.base import Engine
 from netdefs.engine.cpu import CpuEngine
 from netdefs.engine.feeds import check_profile
@@ -74,7 +73,7 @@ def build(network: Any, *, outputs: str | Sequence[str] = (), target: str = "aut
     if capabilities is not None:
         capabilities = options["compute_capabilities"] = check_capabilities(trt, capabilities)
     elif target == "tensorrt":  # it compiles for the GPU that is there
-        capabilities = [gpu] if (gpu := cuda.compute_capability()) else None
+        capabilities = [gpu] if (gpu := tensorrt.compute_capability()) else None
     with _marked(definition, patterns):
         plan = build_plan(definition, profile=profile, precision=info.get("precision", "fp32"), **options)
         content = Sidecar(
@@ -92,7 +91,7 @@ def build(network: Any, *, outputs: str | Sequence[str] = (), target: str = "aut
 def _resolve(target: str, trt: ModuleType) -> str:
     """The target that was asked for, checked; for "auto" the one that suits this machine."""
     if target == "auto":
-        gpu = cuda.compute_capability()
+        gpu = tensorrt.compute_capability()
         supported = capabilities_of(trt)
         return trt.__name__ if gpu is not None and (not supported or gpu in supported) else "cpu"
     if target not in OPTIONS:

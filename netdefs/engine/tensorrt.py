@@ -86,9 +86,7 @@ def build_plan(
         )
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if precision == "tf32":
-        config.set_flag(trt.BuilderFlag.TF32)
-    else:
+    if precision != "tf32":  # it is on by default
         config.clear_flag(trt.BuilderFlag.TF32)
     if optimization_level is not None:
         if optimization_level not in range(6):

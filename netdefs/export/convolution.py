@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from netdefs.export.graph import INT64, Context
+from netdefs.export.context import Context
+from netdefs.export.types import INT64
 
 
 def convolution(c: Context, layer: Any) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from netdefs.export.graph import Context
+from netdefs.export.context import Context
 
 
 def matrix_multiply(c: Context, layer: Any) -> None:
@@ -31,3 +31,8 @@ def operand(c: Context, index: int, op: str) -> str:
     rank = len(c.shape(index))
     perm = [*range(rank - 2), rank - 1, rank - 2]
     return c.helper(f"transposed{index}", "Transpose", c.inputs[index], perm=perm)
+
+
+def einsum(c: Context, layer: Any) -> None:
+    """Einsum."""
+    c.emit("Einsum", *c.inputs, equation=layer.equation)

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from netdefs.export.graph import BOOL, Context
-from netdefs.export.types import FLOATS, read_weights
+from netdefs.export.context import Context
+from netdefs.export.reading import read_weights
+from netdefs.export.types import BOOL, FLOATS
 
 UNARY = {
     "EXP": "Exp",
@@ -104,8 +105,8 @@ def scaled_pair(c: Context, op: str, alpha: float, beta: float) -> None:
 def gelu(c: Context, x: str, kind: str) -> None:
     """Gelu where the opset has it (20), else its parts.
 
-    ONNX Runtime fuses the parts of the form with erf, so that one is written at any opset; of the form with tanh it does not,
-    and is over three times slower: that one asks for opset 20.
+    ONNX Runtime fuses the parts of the form with erf, which is as fast then. The form with tanh it does not: it is over
+    three times slower, and asks for opset 20.
     """
     if kind == "GELU_TANH":
         c.prefer(20)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from netdefs.export.context import Context
 from netdefs.export.convolution import same_totals, split
-from netdefs.export.graph import INT64, Context
+from netdefs.export.types import INT64
 
 
 def pooling(c: Context, layer: Any) -> None:

@@ -1,10 +1,12 @@
-"""Reductions: reduce, softmax, top-k."""
+"""Layers that run along an axis: reduce, softmax, top-k, cumulative."""
 
 from typing import Any
 
 import numpy as np
 
-from netdefs.export.graph import INT64, Context, axes_of
+from netdefs.export.context import Context
+from netdefs.export.reading import axes_of
+from netdefs.export.types import BOOL, INT64
 
 REDUCE = {"SUM": "ReduceSum", "PROD": "ReduceProd", "MAX": "ReduceMax", "MIN": "ReduceMin", "AVG": "ReduceMean"}
 
@@ -38,3 +40,21 @@ def topk(c: Context, layer: Any) -> None:
     c.graph.dtypes[wide] = INT64
     c.emit("TopK", c.inputs[0], k, outputs=[values, wide], **attributes)
     c.graph.add_node("Cast", [wide], [indices], f"{c.name}/indices.cast", c.owner, to=c.output_dtype(1))
+
+
+def cumulative(c: Context, layer: Any) -> None:
+    """CumSum."""
+    if layer.op.name != "SUM":
+        raise c.error(f"the operation {layer.op.name} is not known.")
+    c.emit("CumSum", *c.inputs, exclusive=int(layer.exclusive), reverse=int(layer.reverse))
+
+
+def ragged_softmax(c: Context, layer: Any) -> None:
+    """Softmax of the first `bounds` values of every row; what follows them becomes 0."""
+    x, bounds = c.inputs
+    shape = c.helper("shape", "Shape", x, dtype=INT64)
+    length = c.helper("length", "Gather", shape, c.constant("last", -1))
+    columns = c.helper("columns", "Range", c.constant("zero", 0), length, c.constant("one", 1))
+    inside = c.helper("inside", "Less", columns, c.cast(bounds, INT64), dtype=BOOL)
+    masked = c.helper("masked", "Where", inside, x, c.constant("lowest", -np.inf, c.dtype(x)), dtype=c.dtype(x))
+    c.emit("Where", inside, c.helper("softmax", "Softmax", masked, axis=-1), c.constant("nothing", 0, c.dtype(x)))

@@ -1,11 +1,12 @@
-"""Layers about shapes: shuffle, concatenation, shape, constant."""
+"""Layers about shapes: shuffle, squeeze, unsqueeze, concatenation, shape, constant, assertion."""
 
 from typing import Any
 
 import numpy as np
 
-from netdefs.export.graph import INT64, Context
-from netdefs.export.types import read_weights
+from netdefs.export.context import Context
+from netdefs.export.reading import read_weights
+from netdefs.export.types import INT64
 
 
 def shuffle(c: Context, layer: Any) -> None:
@@ -59,3 +60,21 @@ def constant(c: Context, layer: Any) -> None:
     """An initializer that has the tensor's name, and no node."""
     dtype, values = read_weights(layer.weights)
     c.graph.add_initializer(c.outputs[0], dtype, [int(n) for n in layer.shape], values)
+
+
+def squeeze(c: Context, layer: Any) -> None:
+    """Squeeze; without axes it removes those whose size is 1 in the definition, never a dynamic one."""
+    if c.connected(1):
+        axes = c.int64(1)
+    else:
+        axes = c.constant("axes", np.array([i for i, n in enumerate(c.shape()) if n == 1], np.int64))
+    c.emit("Squeeze", c.inputs[0], axes)
+
+
+def unsqueeze(c: Context, layer: Any) -> None:
+    """Unsqueeze."""
+    c.emit("Unsqueeze", c.inputs[0], c.int64(1))
+
+
+def assertion(c: Context, layer: Any) -> None:
+    """Nothing: ONNX can't assert, and the layer has no output."""

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from netdefs.export.graph import BOOL, INT64, Context
+from netdefs.export.context import Context
+from netdefs.export.types import BOOL, INT64
 
 # A number for each axis: known now, or a tensor's name.
 Value = np.ndarray | str
@@ -23,12 +24,12 @@ def padding(c: Context, layer: Any) -> None:
 
 def slicing(c: Context, layer: Any) -> None:
     """Slice. TensorRT gives start, size and stride; modes other than STRICT_BOUNDS may reach outside of the input."""
-    axes = argument(c, 5, layer.axes)
+    axes = argument(c, 5, "axes")
     if axes is None:
         axes = np.arange(len(c.shape()))
     elif isinstance(axes, np.ndarray):
         axes = axes % max(len(c.shape()), 1)
-    numbers = [argument(c, 1, layer.start), argument(c, 2, layer.shape), argument(c, 3, layer.stride)]
+    numbers = [argument(c, 1, "start"), argument(c, 2, "shape"), argument(c, 3, "stride")]
     start, size, stride = (np.zeros(0, np.int64) if value is None else value for value in numbers)
     mode = layer.mode.name
     if mode == "STRICT_BOUNDS":
@@ -41,28 +42,49 @@ def slicing(c: Context, layer: Any) -> None:
         raise c.error(f"the mode {mode} is not known.")
 
 
-def argument(c: Context, index: int, dims: Any) -> Value | None:
-    """An argument of the slice: an input's value or name, else the layer's own numbers."""
+def argument(c: Context, index: int, attribute: str) -> Value | None:
+    """An argument: an input's value or name, else the layer's own numbers (asked for only then: it logs)."""
     if not c.connected(index):
+        dims = getattr(c.layer, attribute)
         return None if dims is None else np.array(list(dims), np.int64)
     value = c.known(c.inputs[index])
     return c.int64(index) if value is None else value.astype(np.int64).reshape(-1)
 
 
 def strict(c: Context, x: str, start: Value, size: Value, stride: Value, axes: Value) -> None:
-    """The layer's Slice node."""
+    """The layer's Slice node; and an Expand for strides of 0, which repeat one element: ONNX's Slice refuses them."""
+    if isinstance(stride, str) or (stride == 0).any():
+        once = calculate(c, "repeats", "Equal", np.equal, stride, np.array(0), BOOL)
+        steps = choose(c, "stride.positive", once, np.array(1), stride)
+        one = sliced(c, x, start, choose(c, "size.once", once, np.array(1), size), steps, axes, "once")
+        c.emit("Expand", one, full_size(c, size, axes))
+    else:
+        sliced(c, x, start, size, stride, axes, None)
+
+
+def sliced(c: Context, x: str, start: Value, size: Value, stride: Value, axes: Value, what: str | None) -> str:
+    """A Slice with strides other than 0, as the helper `what`, or as the layer's node."""
     span = calculate(c, "span", "Mul", np.multiply, size, stride)
     end = calculate(c, "end", "Add", np.add, start, span)
     # A negative stride can end before the first element. ONNX counts negative ends from the back, so it becomes LOWEST.
-    if isinstance(end, np.ndarray):
-        end = np.where(end < 0, LOWEST, end)
-    elif isinstance(stride, str) or (stride < 0).any():
-        below = c.helper("end.below", "Less", end, c.constant("zero", 0), dtype=BOOL)
-        end = c.helper("end.lowest", "Where", below, c.constant("lowest", LOWEST), end, dtype=INT64)
-    c.emit("Slice", x, *(tensor(c, what, v) for what, v in zip(ARGUMENTS, (start, end, axes, stride), strict=True)))
+    if isinstance(stride, str) or (stride < 0).any():
+        below = calculate(c, "end.below", "Less", np.less, end, np.array(0), BOOL)
+        end = choose(c, "end.lowest", below, np.array(LOWEST), end)
+    arguments = (("start", start), ("end", end), ("axes", axes), ("stride", stride))
+    inputs = [x, *(tensor(c, name, value) for name, value in arguments)]
+    if what is not None:
+        return c.helper(what, "Slice", *inputs)
+    c.emit("Slice", *inputs)
+    return c.outputs[0]
 
 
-ARGUMENTS = ("start", "end", "axes", "stride")
+def full_size(c: Context, size: Value, axes: Value) -> str:
+    """A size for every axis, for Expand: 1, which keeps what is there, on those that are not sliced."""
+    rank = len(c.shape())
+    if isinstance(axes, np.ndarray) and list(axes) == list(range(rank)):
+        return tensor(c, "size", size)
+    ones = c.constant("ones", np.ones(rank, np.int64))
+    return c.helper("full.size", "ScatterElements", ones, tensor(c, "size.axes", axes), tensor(c, "size", size))
 
 
 def filled(c: Context, start: Value, size: Value, stride: Value, axes: Value) -> None:
@@ -197,11 +219,21 @@ def pick(c: Context, what: str, value: Value, i: int) -> Value:
     return c.helper(what, "Gather", value, c.constant(f"{what}.index", i))
 
 
-def calculate(c: Context, what: str, op: str, function: Callable[..., Any], a: Value, b: Value) -> Value:
+def calculate(
+    c: Context, what: str, op: str, function: Callable[..., Any], a: Value, b: Value, dtype: int = INT64
+) -> Value:
     """A sum, product ... of two values: now if both are known, else as a node."""
     if not isinstance(a, str) and not isinstance(b, str):
         return np.asarray(function(a, b))
-    return c.helper(what, op, tensor(c, f"{what}.a", a), tensor(c, f"{what}.b", b))
+    return c.helper(what, op, tensor(c, f"{what}.a", a), tensor(c, f"{what}.b", b), dtype=dtype)
+
+
+def choose(c: Context, what: str, condition: Value, a: Value, b: Value) -> Value:
+    """`a` where the condition holds, else `b`: now if all are known, else as a node."""
+    if known := arrays(condition, a, b):
+        return np.asarray(np.where(*known))
+    where = condition if isinstance(condition, str) else c.constant(f"{what}.where", condition)
+    return c.helper(what, "Where", where, tensor(c, f"{what}.a", a), tensor(c, f"{what}.b", b), dtype=INT64)
 
 
 def tensor(c: Context, what: str, value: Value) -> str:

@@ -1,6 +1,5 @@
-"""TensorRT's data types in ONNX, and weights as they lie in memory."""
+"""TensorRT's data types in ONNX."""
 
-import ctypes
 from typing import Any
 
 import numpy as np
@@ -51,6 +50,8 @@ NUMPY_TYPES: dict[int, Any] = {
     TensorProto.UINT8: np.uint8,
 }
 
+INT64 = TensorProto.INT64
+BOOL = TensorProto.BOOL
 FLOATS = frozenset(
     {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT4E2M1}
 )
@@ -71,37 +72,3 @@ def onnx_type(dtype: Any) -> int:
 def type_name(dtype: int) -> str:
     """An ONNX element type as ONNX's schemas write it: "float16"."""
     return str(TensorProto.DataType.Name(dtype)).lower()
-
-
-def read_weights(weights: Any) -> tuple[int, np.ndarray]:
-    """A layer's weights as (ONNX element type, flat array on the same memory).
-
-    The binding gives numpy arrays for the types that numpy has, `trt.Weights` for the rest: those come as their bits.
-    """
-    if isinstance(weights, np.ndarray):
-        known = {np.dtype(kind): dtype for dtype, kind in NUMPY_TYPES.items()}
-        return known[weights.dtype], weights.reshape(-1)
-    dtype = onnx_type(weights.dtype)
-    count = -(-int(weights.size) * BITS[dtype] // 8)
-    storage = np.dtype(np.uint16 if BITS[dtype] == 16 else np.uint8)
-    if not count:
-        return dtype, np.empty(0, storage)
-    buffer = (ctypes.c_uint8 * count).from_address(_address(weights))
-    return dtype, np.ctypeslib.as_array(buffer).view(storage)
-
-
-def _address(weights: Any) -> int:
-    """Where the values of a `trt.Weights` are.
-
-    The binding has no accessor for it. A pybind11 object holds, right after Python's own header, a pointer to the C++
-    object, and nvinfer1::Weights is {int32 type; const void* values; int64 count}. Type and count must agree.
-    """
-    header = ctypes.c_void_p.from_address(id(weights) + object.__basicsize__).value
-
-    class Layout(ctypes.Structure):
-        _fields_ = (("type", ctypes.c_int32), ("values", ctypes.c_void_p), ("count", ctypes.c_int64))
-
-    held = Layout.from_address(header) if header else None
-    if held is None or held.type != int(weights.dtype) or held.count != int(weights.size) or not held.values:
-        raise ExportError(f"Can't find {weights.dtype.name} weights in memory: this binding lays them out differently.")
-    return int(held.values)

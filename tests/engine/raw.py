@@ -34,10 +34,15 @@ def named(layer, name):
     return layer.get_output(0)
 
 
-# Multiples of 1/64 below 4: their products and sums are exact in float32, in any order, but not in half precision. So
+# Multiples of 1/8 below 2: their products and sums are exact in float32, in any order, but not in half precision. So
 # what a half network must give is known to the last bit.
 def coarse(shape, seed):
-    return (np.random.default_rng(seed).integers(-255, 256, shape) / 64).astype(np.float32)
+    return (np.random.default_rng(seed).integers(-15, 16, shape) / 8).astype(np.float32)
+
+
+def fine(shape, seed):
+    """As coarse, but no half type holds all of these, and what is left of them still makes exact sums in float32."""
+    return (np.random.default_rng(seed).integers(-8191, 8192, shape) / 4096).astype(np.float32)
 
 
 WEIGHTS = {

@@ -5,10 +5,10 @@ import threading
 import pytest
 
 import netdefs
-from engine import raw
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import EngineError
 from netdefs.engine import progress
+from tests.engine import raw
 
 trt = tensorrt.load("tensorrt_rtx")
 
@@ -85,17 +85,16 @@ def test_the_monitor_may_be_called_from_many_threads():
 
 
 def interrupt_at(monkeypatch, step):
-    """Sends this process SIGINT, as Ctrl-C does, when TensorRT reports its n-th step."""
-    real, count = progress._make, 0
+    """Sends this process SIGINT, as Ctrl-C does, when TensorRT reports its n-th step. Returns a list of the steps."""
+    real, steps = progress._make, []
 
     def make(trt, bars, title, interrupted):
         monitor = real(trt, bars, title, interrupted)
         complete = monitor.step_complete
 
         def counting(phase_name, number):
-            nonlocal count
-            count += 1
-            if count == step:
+            steps.append(phase_name)
+            if len(steps) == step:
                 os.kill(os.getpid(), signal.SIGINT)
             return complete(phase_name, number)
 
@@ -103,15 +102,17 @@ def interrupt_at(monkeypatch, step):
         return monitor
 
     monkeypatch.setattr(progress, "_make", make)
+    return steps
 
 
 def test_ctrl_c_cancels_the_build_and_leaves_no_trace(monkeypatch):
     handler = signal.getsignal(signal.SIGINT)
     definition = raw.conv_scale_relu()
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 3)
+        steps = interrupt_at(patch, 3)
         with pytest.raises(KeyboardInterrupt):
             netdefs.build(definition, outputs="conv", target="tensorrt_rtx")
+    assert len(steps) == 3  # and no more: TensorRT has stopped
     assert signal.getsignal(signal.SIGINT) is handler
     assert definition.num_outputs == 1
     assert tensorrt.logger_of(trt).take() == ""

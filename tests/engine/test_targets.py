@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 import netdefs
-from engine import raw
+from netdefs.core import trt
 from netdefs.core.errors import EngineError, NetworkError, WeightsError
 from netdefs.core.network import Network
-from netdefs.engine import cuda
+from tests.engine import raw
 
 
 def set_gpu(monkeypatch, capability):
-    monkeypatch.setattr(cuda, "compute_capability", lambda: capability)
+    monkeypatch.setattr(trt, "compute_capability", lambda: capability)
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,26 @@ def test_what_the_network_says_of_itself_comes_along(target):
         assert engine.profile == {"x": ((1, 3), (2, 3), (4, 3))}
         engine.info["task"] = "another"
         assert net.info["task"] == "classification"
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt_rtx"])
+def test_info_is_the_same_before_and_after_saving(tmp_path, target):
+    net = Network({})
+    net.finish(net.output(net.relu(net.input("x", (1, 3)), "relu"), "out"))
+    net.info["mean"] = (0.5, 0.25)
+    engine = netdefs.build(net, target=target)
+    net.info["folded"]["conv"] = "bn"  # too late
+    engine.info["labels"] = ["cat", "dog"]
+    engine.save(tmp_path / "net.engine")
+    assert engine.info["mean"] == [0.5, 0.25]
+    assert engine.info["folded"] == {}
+    assert netdefs.load_engine(tmp_path / "net.engine").info == engine.info
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt_rtx"])
+def test_info_that_json_cannot_hold(target):
+    net = Network({})
+    net.finish(net.output(net.relu(net.input("x", (1, 3)), "relu"), "out"))
+    net.info["mean"] = np.zeros(3)
+    with pytest.raises(EngineError, match="can't be saved as JSON"):
+        netdefs.build(net, target=target)

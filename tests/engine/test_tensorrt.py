@@ -1,14 +1,17 @@
 """Plans are really compiled here: TensorRT-RTX needs no GPU for that."""
 
+import types
+
 import numpy as np
 import pytest
 
 import netdefs
-from engine import raw
+from netdefs.core import trt as tensorrt
 from netdefs.core.errors import EngineError, NetworkError
 from netdefs.core.network import Network
 from netdefs.engine.base import TensorInfo
-from netdefs.engine.tensorrt import capabilities_of
+from netdefs.engine.tensorrt import build_plan, capabilities_of
+from tests.engine import raw
 
 FLOAT = np.dtype(np.float32)
 PROFILE = {"x": ((1, 3, 8, 8), (2, 3, 8, 8), (4, 3, 16, 16))}
@@ -195,6 +198,27 @@ def test_what_the_compiler_refuses_is_told_in_its_own_words():
     assert message.startswith(f"tensorrt_rtx {trt.__version__} could not build broken. It says:\n")
     assert "Error Code" in message
     assert "target='cpu'" in message
+
+
+def test_old_complaints_are_not_passed_off_as_new_ones(monkeypatch):
+    trt, definition = raw.empty()
+    definition.mark_output(definition.add_constant((3,), np.zeros(5, np.float32)).get_output(0))
+    tensorrt.logger_of(trt).complaints.append("an error of long ago")
+    with pytest.raises(EngineError) as caught:
+        build(definition)
+    assert "long ago" not in str(caught.value)
+    assert tensorrt.logger_of(trt).take() == ""
+
+
+def test_networks_that_are_not_strongly_typed(monkeypatch):
+    """TensorRT 10 can still make them; RTX can't."""
+    trt, _ = raw.empty()
+    monkeypatch.setattr(tensorrt, "module_of", lambda definition: trt)
+    weak = types.SimpleNamespace(
+        builder=None, get_flag=lambda flag: flag != trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    )
+    with pytest.raises(EngineError, match="not strongly typed"):
+        build_plan(weak, profile={}, precision="fp32")
 
 
 def test_a_raw_network_with_a_logger_of_its_own_says_where_to_look():

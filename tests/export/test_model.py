@@ -106,7 +106,7 @@ def test_an_opset_that_is_too_low_names_the_layer():
     net.output(net.definition.add_unary(net.input("x", (2,), trt.float16), trt.UnaryOperation.ISINF), "overflow")
     assert export(net).opset_import[0].version == 20
     with pytest.raises(
-        ExportError, match=r"opset 19 is too low: Layer 'overflow' \(UNARY\): IsInf of float16 needs 20"
+        ExportError, match=r"opset 19 is too low: Layer 'overflow' \(UNARY\): IsInf of float16 to bool needs 20"
     ):
         to_onnx(net.definition, opset=19)
 

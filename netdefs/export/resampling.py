@@ -1,11 +1,12 @@
-"""Resize."""
+"""Resize and grid sample."""
 
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
-from netdefs.export.graph import INT64, Context
+from netdefs.export.context import Context
+from netdefs.export.types import INT64
 
 MODES = {"NEAREST": "nearest", "LINEAR": "linear", "CUBIC": "cubic"}
 COORDINATES = {"ALIGN_CORNERS": "align_corners", "ASYMMETRIC": "asymmetric", "HALF_PIXEL": "half_pixel"}
@@ -27,15 +28,18 @@ def resize(c: Context, layer: Any) -> None:
         attributes["exclude_outside"] = int(layer.exclude_outside)
     if not runnable(c, mode):
         flattened(c, layer, 2 if mode == "cubic" else 3, attributes)
-    elif layer.scales and not c.connected(1):
-        c.emit("Resize", c.inputs[0], "", c.constant("scales", list(layer.scales), TensorProto.FLOAT), **attributes)
+    elif size := target_size(c, layer):
+        c.emit("Resize", c.inputs[0], "", "", size, **attributes)
     else:
-        c.emit("Resize", c.inputs[0], "", "", sizes(c, layer), **attributes)
+        c.emit("Resize", c.inputs[0], "", c.constant("scales", list(layer.scales), TensorProto.FLOAT), **attributes)
 
 
-def sizes(c: Context, layer: Any) -> str:
-    """The output's size, as a tensor."""
-    return c.int64(1) if c.connected(1) else c.constant("sizes", np.array(list(layer.shape), np.int64))
+def target_size(c: Context, layer: Any) -> str:
+    """The output's size as a tensor; "" if the layer has scales instead."""
+    if c.connected(1):
+        return c.int64(1)
+    shape = layer.shape
+    return "" if shape is None else c.constant("sizes", np.array(list(shape), np.int64))
 
 
 def runnable(c: Context, mode: str) -> bool:
@@ -63,12 +67,31 @@ def flattened(c: Context, layer: Any, inner: int, attributes: dict[str, Any]) ->
         "flat.shape", "Concat", c.constant("one.rest", np.array([1, -1])), some("inner", shape, last), axis=0
     )
     flat = c.helper("flat", "Reshape", x, flat_shape)
-    if layer.scales and not c.connected(1):
+    if size := target_size(c, layer):
+        front = some("front", c.helper("flat.size", "Shape", flat, dtype=INT64), range(2))
+        target = c.helper("target", "Concat", front, some("inner.target", size, last), axis=0)
+        resized = c.helper("resized", "Resize", flat, "", "", target, **attributes)
+    else:
         scales = c.constant("scales", [1, 1, *list(layer.scales)[rank - inner :]], TensorProto.FLOAT)
         resized = c.helper("resized", "Resize", flat, "", scales, **attributes)
-    else:
-        front = some("front", c.helper("flat.size", "Shape", flat, dtype=INT64), range(2))
-        target = c.helper("target", "Concat", front, some("inner.target", sizes(c, layer), last), axis=0)
-        resized = c.helper("resized", "Resize", flat, "", "", target, **attributes)
     found = some("found", c.helper("resized.shape", "Shape", resized, dtype=INT64), range(2, 2 + inner))
     c.emit("Reshape", resized, c.helper("final", "Concat", some("outer", shape, outer), found, axis=0))
+
+
+def grid_sample(c: Context, layer: Any) -> None:
+    """GridSample. Outside the input are zeros (FILL), its border (CLAMP) or its mirror image (REFLECT)."""
+    volumes = len(c.shape()) == 5
+    c.require(20 if volumes else 16, "grid sample of volumes" if volumes else "grid sample")
+    later = volumes or c.opset >= 20  # opset 20 renamed the modes
+    modes = {
+        "NEAREST": "nearest",
+        "LINEAR": "linear" if later else "bilinear",
+        "CUBIC": "cubic" if later else "bicubic",
+    }
+    c.emit(
+        "GridSample",
+        *c.inputs,
+        mode=modes[layer.interpolation_mode.name],
+        padding_mode={"FILL": "zeros", "CLAMP": "border", "REFLECT": "reflection"}[layer.sample_mode.name],
+        align_corners=int(layer.align_corners),
+    )

@@ -1,0 +1,426 @@
+"""`compare` on correct networks, and on networks with a planted fault: it must name exactly the layer that is wrong."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import netdefs
+from netdefs.core.errors import CompareError, InputError
+from netdefs.debug import measurement
+from tests.debug.nets import Net, build, network, picture, seeded
+
+
+@pytest.fixture(scope="module")
+def module():
+    return seeded(Net())
+
+
+def row(report, name):
+    return next(row for row in report.rows if row.name == name)
+
+
+def unmatched(report):
+    return {item.name: item.reason for item in report.unmatched}
+
+
+@pytest.mark.parametrize("mode", ["chained", "isolated", "both"])
+def test_a_correct_network_agrees(module, mode):
+    report = netdefs.compare(network(module), module, picture(), mode=mode)
+    assert report.ok
+    assert report.first_bad is None
+    assert report.bad == []
+    layers = [row for row in report.rows if row.kind == "layer"]
+    assert f"all {len(layers)} layers agree with PyTorch" in report.verdict
+    assert "the output logits" in report.verdict
+    for row in report.rows:
+        assert (row.chained is None) == (mode == "isolated"), row.name
+        assert (row.isolated is None) == (mode == "chained"), row.name
+        for metrics in (row.chained, row.isolated):
+            assert metrics is None or (metrics.ok and metrics.relative < 1e-5 and metrics.outside == 0)
+    assert {row.verdict for row in report.rows} == {"ok"}
+
+
+def test_every_convolution_norm_and_linear_is_compared(module):
+    report = netdefs.compare(network(module), module, picture())
+    kinds = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, nn.Upsample)
+    wanted = {name for name, m in module.named_modules() if isinstance(m, kinds) and "unused" not in name}
+    found = [row.name for row in report.rows]
+    assert wanted | {"relu", "layer1.0", "layer1.1", "layer2.0", "layer2.1", "logits"} == set(found)
+    assert found[:3] == ["conv1", "bn1", "relu"]
+    assert found[-3:] == ["fc1", "fc2", "logits"]
+    conv = row(report, "layer2.0.downsample.0")
+    assert (conv.type, conv.shape, conv.dtype) == ("Conv2d, convolution", (2, 16, 8, 12), "float32")
+    assert conv.fed == ("layer1.1",)
+    assert row(report, "mix").fed == ("branches.high", "up")
+    assert row(report, "mix").via == ("cat",)
+
+
+def test_what_has_no_partner_is_listed_with_the_reason(module):
+    report = netdefs.compare(network(module), module, picture())
+    reasons = unmatched(report)
+    assert reasons["layer1.0.relu"] == "is called more than once (2 times)"
+    assert reasons["branches"] == "returns several values (a list of 2)"
+    assert reasons["branches.unused"] == "is never called"
+    assert reasons["cat"] == "has no module"
+    assert report.aliases == {
+        "layer1": "layer1.1",
+        "layer2": "layer2.1",
+        "layer2.0.downsample": "layer2.0.downsample.1",
+    }
+
+
+FAULTS = {
+    "branch": "layer1.1",
+    "no relu": "layer1.0",
+    "stride": "layer2.0.conv1",
+    "padding": "layer2.1.conv2",
+    "upsample": "up",
+    "order": "mix",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_a_planted_fault_is_named(module, fault, precision):
+    report = netdefs.compare(network(module, fault, precision=precision), module, picture())
+    assert not report.ok
+    assert report.first_bad.name == FAULTS[fault]
+    assert report.first_bad.verdict == "own error"
+    assert [row.name for row in report.rows if row.verdict == "own error"] == own_errors(fault)
+    before = report.rows[: report.rows.index(report.first_bad)]
+    assert all(row.ok for row in before)
+    assert f"First wrong layer: {FAULTS[fault]} (" in report.verdict
+    assert "own error" in str(report)
+
+
+def own_errors(fault):
+    # With the stride of the block's first convolution, its shortcut was changed too: that is a fault of its own.
+    return ["layer2.0.conv1", "layer2.0.downsample.0"] if fault == "stride" else [FAULTS[fault]]
+
+
+def test_what_comes_after_a_fault_inherits_it(module):
+    report = netdefs.compare(network(module, "upsample"), module, picture())
+    after = [row.name for row in report.rows if row.verdict == "inherited"]
+    assert after == ["mix", "fc1", "fc2", "logits"]
+    assert "4 later layers inherit it" in report.verdict
+    assert "output logits is wrong" in report.verdict
+    # The two branches side by side: what does not depend on the fault is right.
+    assert row(report, "branches.high").ok
+    assert row(report, "mix").isolated.ok
+    assert not row(report, "mix").chained.ok
+
+
+def test_what_is_between_two_modules_is_named_too(module):
+    report = netdefs.compare(network(module, "order"), module, picture())
+    assert "(Conv2d): an error of its own (relative error " in report.verdict
+    assert "when fed PyTorch's up, branches.high." in report.verdict
+    assert "It may also be in what lies between them and has no module: cat." in report.verdict
+
+
+@pytest.mark.parametrize("name", ["bn1", "layer1.1.bn2", "layer2.0.downsample.1"])
+@pytest.mark.parametrize("fold_bn", [False, True])
+def test_a_wrong_eps_is_named(module, name, fold_bn):
+    report = netdefs.compare(network(module, eps={name: 1e-3}, fold_bn=fold_bn), module, picture())
+    assert report.first_bad.name == name
+    assert [row.name for row in report.rows if row.verdict == "own error"] == [name]
+
+
+def test_folded_convolutions_are_listed(module):
+    report = netdefs.compare(network(module, fold_bn=True), module, picture())
+    assert report.ok
+    assert report.folded["layer1.0.conv1"] == "layer1.0.bn1"
+    assert unmatched(report)["layer1.0.conv1"] == "is folded into its batch norm (layer1.0.bn1)"
+
+
+def test_shapes_that_differ(module):
+    report = netdefs.compare(network(module, "stride"), module, picture())
+    wrong = report.first_bad
+    assert (wrong.shape, wrong.isolated_shape, wrong.chained_shape) == (
+        (2, 16, 8, 12),
+        (2, 16, 16, 24),
+        (2, 16, 16, 24),
+    )
+    assert wrong.chained is wrong.isolated is None
+    assert "its shape is (2, 16, 16, 24), PyTorch's is (2, 16, 8, 12)" in report.verdict
+    later = row(report, "layer2.1.conv2")
+    assert later.verdict == "inherited"
+    assert later.isolated.ok
+
+
+def test_transposed_weights_are_said_first(module):
+    weights = dict(module.state_dict())
+    weights["fc1.weight"] = weights["fc1.weight"].T
+    changed = seeded(Net())
+    changed.load_state_dict(weights)
+    report = netdefs.compare(network(changed), module, picture())
+    assert report.verdict.startswith("The weights differ: 1 weights are not PyTorch's: fc1.weight.")
+    assert report.first_bad.name == "fc1"
+    assert report.weights.status == "different"
+    assert report.weights.keys[0].key == "fc1.weight"
+    assert report.weights.keys[0].max_abs > 0.1
+
+
+class Border(nn.Module):
+    """What the network lacks here is an offset in the last column: too little to count in a large tensor as a whole."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        column = torch.zeros_like(x)
+        column[..., -1] = 0.005
+        return self.conv2(x + column)
+
+
+def test_one_wrong_column_of_a_large_tensor():
+    module = seeded(Border())
+    for weight in (module.conv1.bias, module.conv2.bias):
+        weight.data.zero_()
+
+    def define(net, x):
+        x = net.conv(x, "conv1", 4, 3, padding=1)
+        return net.output(net.conv(x, "conv2", 4, 3, padding=1), "out")
+
+    x = picture(1, 3, 16, 4096)
+    report = netdefs.compare(build(define, module.state_dict(), x.shape), module, x)
+    wrong = report.first_bad
+    assert wrong.name == "conv2"
+    assert wrong.isolated.relative < 1e-4  # as a whole it is within the tolerance
+    assert 0 < wrong.isolated.outside < 2 * 2 / 4096
+    assert wrong.isolated.index[3] in (4094, 4095)
+
+
+def test_rounding_noise_around_zero_is_no_error():
+    """What is zero in exact arithmetic has no size that an error could be relative to."""
+
+    class Zero(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.zero = nn.Threshold(float("inf"), 0.0)
+
+        def forward(self, x):
+            return self.zero(x)
+
+    def define(net, x):
+        x = net.sub(net.add(x, 0.1, "a"), x, "b")
+        return net.output(net.sub(x, 0.1, "zero"), "out")
+
+    report = netdefs.compare(build(define, {}, (1, 3, 8, 8)), Zero(), picture(1, 3, 8, 8))
+    assert row(report, "zero").chained.relative == float("inf")
+    assert report.ok, report.verdict
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
+def test_no_false_alarm_in_any_precision(module, precision):
+    report = netdefs.compare(network(module, precision=precision), module, picture())
+    assert report.ok
+    assert report.precision == precision
+    assert row(report, "mix").dtype == {"fp16": "float16", "bf16": "bfloat16"}.get(precision, "float32")
+    assert row(report, "logits").dtype == "float32"
+
+
+def test_half_precision_is_not_mistaken_for_exact(module):
+    report = netdefs.compare(network(module, precision="fp16"), module, picture(), tolerance=1e-4)
+    assert not report.ok
+    assert row(report, "mix").isolated.relative > 1e-4
+
+
+def test_errors_that_only_add_up():
+    module = nn.Sequential(*(nn.Conv2d(8, 8, 3, padding=1) for _ in range(24)))
+
+    def define(net, x):
+        for i in range(24):
+            x = net.conv(x, str(i), 8, 3, padding=1)
+        return net.output(x, "out")
+
+    seeded(module)
+    net = build(define, module.state_dict(), (1, 8, 16, 16), precision="fp16")
+    exact = netdefs.compare(net, module, picture(1, 8, 16, 16))
+    one = max(row.isolated.relative for row in exact.rows)
+    report = netdefs.compare(net, module, picture(1, 8, 16, 16), tolerance=1.2 * one)
+    assert report.first_bad.verdict == "inherited"
+    assert "No layer has an error of its own: the differences add up" in report.verdict
+
+
+def test_a_small_budget_gives_the_same_numbers(module, monkeypatch):
+    net = network(module)
+    whole = netdefs.compare(net, module, picture())
+    groups = []
+    real = measurement.make_groups
+    monkeypatch.setattr(measurement, "make_groups", lambda *args: groups.append(real(*args)) or groups[-1])
+    monkeypatch.setattr(measurement, "BUDGET", 30_000)
+    split = netdefs.compare(net, module, picture())
+    assert len(groups[0]) > 10
+    assert [row.name for row in split.rows] == [row.name for row in whole.rows]
+    for a, b in zip(split.rows, whole.rows, strict=True):
+        assert a.isolated.relative == pytest.approx(b.isolated.relative, abs=1e-6)
+        assert a.chained.relative == pytest.approx(b.chained.relative, abs=1e-6)
+        assert (a.verdict, a.fed, a.via) == (b.verdict, b.fed, b.via)
+
+
+def test_values_are_let_go_as_soon_as_they_are_measured(module, monkeypatch):
+    monkeypatch.setattr(measurement, "BUDGET", 30_000)
+    held = []
+    real = measurement.Measurement.receive
+
+    def receive(self, source, array):
+        real(self, source, array)
+        held.append(sum(value.nbytes for value in self._values.values()))
+
+    monkeypatch.setattr(measurement.Measurement, "receive", receive)
+    report = netdefs.compare(network(module), module, picture())
+    total = sum(4 * int(np.prod(row.shape)) for row in report.rows)
+    largest = max(4 * int(np.prod(row.shape)) for row in report.rows)
+    assert max(held) < 4 * largest < total / 4
+    assert held[-1] == 0
+
+
+def test_layers_restricts_the_rows_and_never_blames_one_for_what_lies_before_it(module):
+    report = netdefs.compare(network(module, "no relu"), module, picture(), layers="layer2.*")
+    assert [row.name for row in report.rows if row.kind == "layer"][:2] == ["layer2.0.conv1", "layer2.0.bn1"]
+    assert {row.verdict for row in report.rows} == {"inherited"}
+    assert row(report, "layer2.0.conv1").fed == ("layer1.1",)
+
+
+def test_a_block_answers_for_its_inner_layers(module):
+    net = network(module, eps={"layer1.1.bn1": 1e-1})
+    report = netdefs.compare(net, module, picture(), layers=["layer?.?", "mix"])
+    assert [row.name for row in report.rows] == ["layer1.0", "layer1.1", "layer2.0", "layer2.1", "mix", "logits"]
+    assert report.first_bad.name == "layer1.1"
+    assert [row.verdict for row in report.rows] == ["ok", "own error", *["inherited"] * 4]
+    assert row(report, "layer1.1").fed == ("layer1.0",)
+    assert row(report, "layer1.0").fed == ("relu",)
+
+
+def test_dynamic_sizes(module):
+    net = network(module, shape=((1, 2, 4), 3, (16, 32, 64), (16, 48, 64)))
+    for shape in ((1, 3, 16, 16), (4, 3, 64, 24)):
+        report = netdefs.compare(net, module, picture(*shape))
+        assert report.ok
+        assert row(report, "conv1").shape == (shape[0], 8, shape[2] // 2, shape[3] // 2)
+    with pytest.raises(InputError, match="input"):
+        netdefs.compare(net, module, picture(5, 3, 16, 16))
+
+
+def test_engines_and_definitions(module):
+    net = network(module, "upsample")
+    report = netdefs.compare(net.definition, module, picture())
+    assert report.first_bad.name == "up"
+    assert report.weights.status == "unknown"
+    with netdefs.build(net, target="cpu") as engine:
+        report = netdefs.compare(engine, module, picture())
+        assert report.first_bad.name == "up"
+        assert row(report, "mix").layer_type == "Conv"
+    half = netdefs.compare(network(module, precision="fp16").definition, module, picture())
+    assert half.ok
+    assert half.precision == "fp16"
+
+
+def test_marked_layers_stay_layers(module):
+    net = network(module)
+    netdefs.mark(net, "layer?.?")
+    netdefs.mark(net, "mix.relu")
+    report = netdefs.compare(net, module, picture())
+    assert report.ok
+    assert [row.name for row in report.rows if row.kind == "output"] == ["logits"]
+    assert "mix.relu" in unmatched(report)
+
+
+@pytest.mark.parametrize("mode", ["chained", "both"])
+def test_an_engine_that_shows_only_its_outputs(module, mode):
+    engine = opaque(netdefs.build(network(module, "upsample"), target="cpu", outputs=["up", "branches.*"]))
+    report = netdefs.compare(engine, module, picture(), mode=mode)
+    assert report.mode == "chained"
+    assert {row.name for row in report.rows} == {"branches.high", "branches.low", "up", "logits"}
+    assert row(report, "up").verdict == "wrong"
+    assert row(report, "branches.low").ok
+    assert any("can't be fed in its middle" in note for note in report.notes) == (mode == "both")
+    with pytest.raises(CompareError, match="can't be fed in its middle"):
+        netdefs.compare(engine, module, picture(), mode="isolated")
+
+
+def opaque(engine):
+    """An engine as on a GPU: it runs, and shows nothing of its inside."""
+
+    class Opaque(netdefs.Engine):
+        def run(self, feeds):
+            return engine.run(feeds)
+
+        def save(self, path):
+            raise NotImplementedError
+
+    return Opaque("tensorrt", engine.inputs, engine.outputs, engine.profile, engine.info)
+
+
+def test_one_layer_that_cannot_take_pytorchs_shape_spoils_only_itself(module):
+    def define(net, x):
+        x = net.conv(x, "conv", 4, 3, stride=2, padding=1)  # PyTorch's has stride 1
+        x = net.reshape(x, "rows", (1, 4, 64))
+        return net.output(net.linear(x, "fc", 10), "out")
+
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1)
+            self.rows = nn.Flatten(2)
+            self.fc = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.fc(self.rows(self.conv(x))[:, :, ::4])
+
+    module = seeded(Rows())
+    report = netdefs.compare(build(define, module.state_dict(), (1, 3, 16, 16)), module, picture(1, 3, 16, 16))
+    assert report.first_bad.name == "conv"
+    rows = row(report, "rows")
+    assert rows.verdict == "wrong"
+    assert rows.isolated_error
+    assert row(report, "out").isolated.ok
+    assert any("rows can't be isolated" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("tolerance", [0, -1e-3, float("nan"), float("inf"), "1e-3", True])
+def test_a_tolerance_that_is_none(module, tolerance):
+    with pytest.raises(CompareError, match="tolerance="):
+        netdefs.compare(network(module), module, picture(), tolerance=tolerance)
+
+
+def test_arguments_that_make_no_sense(module):
+    net = network(module)
+    with pytest.raises(CompareError, match="mode='all'"):
+        netdefs.compare(net, module, picture(), mode="all")
+    with pytest.raises(CompareError, match=r"No comparable layer matches 'layer1\.0\.conv9'. Near: layer1.0.conv"):
+        netdefs.compare(net, module, picture(), layers="layer1.0.conv9")
+    with pytest.raises(CompareError, match="not dict"):
+        netdefs.compare({}, module, picture())
+    with pytest.raises(CompareError, match=r"needs a torch.nn.Module to compare with, not OrderedDict"):
+        netdefs.compare(net, module.state_dict(), picture())
+    with pytest.raises(CompareError, match="can't run on these inputs: RuntimeError"):
+        netdefs.compare(net, seeded(nn.Sequential(nn.Conv2d(5, 8, 3))), picture())
+    with pytest.raises(InputError):
+        netdefs.compare(net, module, picture(1, 3, 32, 48))
+    with pytest.raises(InputError, match=r"1 input: input\. 2 were given"):
+        netdefs.compare(net, module, (picture(), picture()))
+
+
+def test_a_wrapped_module(module):
+    """As nn.DataParallel does it: every name gets a prefix."""
+
+    class Wrapped(nn.Module):
+        def __init__(self, gives_output):
+            super().__init__()
+            self.module = module
+            self.gives_output = gives_output
+
+        def forward(self, x):
+            x = self.module(x)
+            return x if self.gives_output else None
+
+    report = netdefs.compare(network(module), Wrapped(True), picture())
+    assert "no layer was compared, but the output logits agrees" in report.verdict
+    assert any(note.endswith("Compare with the inner module: module.module") for note in report.notes)
+    with pytest.raises(CompareError, match=r"No output can be matched\. .* inner module: module\.module"):
+        netdefs.compare(network(module), Wrapped(False), picture())

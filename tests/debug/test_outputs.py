@@ -1,0 +1,147 @@
+"""Which output of the network is compared with which value that the module returns."""
+
+import pytest
+import torch
+from torch import nn
+
+import netdefs
+from tests.debug.nets import build, picture, seeded
+
+SHAPE = (1, 3, 4, 4)
+
+
+class Head(nn.Module):
+    """One linear layer; `give` makes what is returned of its result."""
+
+    def __init__(self, give):
+        super().__init__()
+        self.fc = nn.Linear(48, 5)
+        self.give = give
+
+    def forward(self, x):
+        return self.give(self.fc(x.flatten(1)))
+
+
+def two_outputs(net, x):
+    """logits and prob, as LeNet has them."""
+    x = net.linear(net.flatten(x, "flatten", 1), "fc", 5)
+    return {"logits": net.output(x, "logits"), "prob": net.output(net.softmax(x, "softmax", dim=1), "prob")}
+
+
+def compare(give, define=two_outputs, **options):
+    module = seeded(Head(give))
+    return netdefs.compare(build(define, module.state_dict(), SHAPE), module, picture(*SHAPE), **options)
+
+
+def outputs(report):
+    return [row.name for row in report.rows if row.kind == "output"]
+
+
+def note(report, name):
+    return next(note for note in report.notes if note.startswith(f"The output {name} "))
+
+
+def reasons(report):
+    return {item.name: item.reason for item in report.unmatched}
+
+
+def test_a_dict_goes_by_name():
+    report = compare(lambda y: {"prob": y.softmax(1), "logits": y})
+    assert report.ok
+    assert outputs(report) == ["logits", "prob"]
+    assert note(report, "prob") == "The output prob is compared with module(x)['prob']: the same name."
+
+
+@pytest.mark.parametrize("container", [tuple, list])
+def test_a_sequence_goes_by_order(container):
+    report = compare(lambda y: container([y, y.softmax(1)]))
+    assert report.ok
+    assert note(report, "prob") == "The output prob is compared with module(x)[1]: in order."
+    swapped = compare(lambda y: container([y.softmax(1), y]))
+    assert [row.name for row in swapped.bad] == ["logits", "prob"]
+
+
+def test_the_only_value_is_recognized_by_the_module_that_gave_it():
+    report = compare(lambda y: y)
+    assert report.ok
+    assert outputs(report) == ["logits"]
+    assert note(report, "logits").endswith("module(x): both are the output of fc.")
+    assert reasons(report)["prob"] == "is an output, and the module returns nothing that fits"
+
+
+def test_the_only_value_is_not_taken_for_a_layer_that_it_is_not():
+    report = compare(lambda y: y.softmax(1))
+    assert report.ok
+    assert outputs(report) == ["prob"]
+    assert note(report, "prob").endswith("module(x): the first left of its shape, (1, 5).")
+
+
+def test_more_values_than_outputs():
+    def one(net, x):
+        return net.output(net.linear(net.flatten(x, "flatten", 1), "fc", 5), "logits")
+
+    report = compare(lambda y: (y.argmax(1), y.softmax(1), y), one)
+    assert report.ok
+    assert note(report, "logits").endswith("module(x)[2]: both are the output of fc.")
+    assert reasons(report)["()[0]"] == "is returned, and no output of the network fits"
+
+
+def test_other_names_and_another_number_of_values():
+    report = compare(lambda y: {"a": y * 1, "b": torch.zeros(3), "c": None, "d": torch.zeros(4)})
+    assert outputs(report) == ["prob"]  # logits is the layer fc, whose tensor "a" is not
+    assert not report.ok
+    assert reasons(report)["()['b']"] == "is returned, and no output of the network fits"
+    assert reasons(report)["()['c']"] == "returns no tensor (NoneType)"
+
+
+def test_one_output_and_one_value_belong_together_whatever_their_shapes():
+    def one(net, x):
+        return net.output(net.linear(net.flatten(x, "flatten", 1), "fc", 5), "logits")
+
+    report = compare(lambda y: y[0], one)
+    wrong = report.first_bad
+    assert (wrong.name, wrong.shape, wrong.chained_shape) == ("logits", (5,), (1, 5))
+    assert "output logits is wrong (its shape is (1, 5), PyTorch's is (5,))" in report.verdict
+
+
+def test_an_output_that_is_a_layer_itself():
+    def bare(net, x):
+        return net.linear(net.flatten(x, "flatten", 1), "fc", 5)
+
+    report = compare(lambda y: y, bare)
+    assert report.ok
+    assert [(row.name, row.kind) for row in report.rows] == [("fc", "layer")]
+    assert "()" not in reasons(report)
+
+
+def test_indices_are_compared_as_numbers():
+    def top(net, x):
+        x = net.linear(net.flatten(x, "flatten", 1), "fc", 5)
+        values, indices = net.topk(x, "top", 2, dim=1)
+        return {"values": net.output(values, "values"), "indices": net.output(indices, "indices")}
+
+    report = compare(lambda y: y.topk(2, dim=1), top)
+    assert report.ok
+    assert outputs(report) == ["values", "indices"]
+    assert next(row for row in report.rows if row.name == "indices").dtype == "int32"
+
+
+def test_two_inputs():
+    def define(net, x):
+        return net.output(net.add(x, net.conv(net.input("other", SHAPE), "conv", 3, 1), "add"), "out")
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x, other):
+            return x + self.conv(other)
+
+    module = seeded(Two())
+    net = build(define, module.state_dict(), SHAPE)
+    a, b = picture(*SHAPE), torch.from_numpy(picture(*SHAPE, seed=1))
+    for inputs in ((a, b), {"other": b, "input": a}):
+        report = netdefs.compare(net, module, inputs)
+        assert report.ok
+        assert [(found.name, found.low) for found in report.inputs] == [("input", a.min()), ("other", float(b.min()))]
