@@ -73,7 +73,7 @@ def save_wts(
     """
     for name in arrays:
         if not _is_name(name):
-            raise WeightsError(f"The name {name!r} can't be written to {path}: a .wts separates names by white space.")
+            raise WeightsError(f"The name {name!r} can't be written to {path}: names are text without white space.")
     extra = " " if two_spaces else ""
     memory = bytearray(b" " * (BLOCK * CELL)), np.empty(BLOCK, np.uint64), np.empty(2 * BLOCK, np.intp)
     with atomic_write(path) as file:
@@ -89,9 +89,9 @@ def save_wts(
             file.write(b"\n")
 
 
-def _is_name(name: str) -> bool:
+def _is_name(name: Any) -> bool:
     # The space is the only white space that Python counts as printable.
-    return name.isprintable() and name != "" and " " not in name
+    return isinstance(name, str) and name.isprintable() and name != "" and " " not in name
 
 
 def _name(text: bytes) -> str | None:

@@ -142,6 +142,7 @@ def condition_at(
         write(items)
     renamed = dict(values)
     for node in nodes:
+        node.name = graph.unique(f"{node.name}/{when}")
         for tensor in node.output:
             renamed[tensor] = reserve(graph, f"{tensor}/{when}", graph.dtypes[tensor])
     rename(nodes, renamed)
@@ -193,7 +194,6 @@ def rename(nodes: Iterable[onnx.NodeProto], names: dict[str, str]) -> None:
         for field in (node.input, node.output):
             for i, tensor in enumerate(field):
                 field[i] = names.get(tensor, tensor)
-        node.name = names.get(node.name, node.name)
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 rename(attribute.g.node, names)

@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from netdefs.export.context import Context
-from netdefs.export.types import type_name
+from netdefs.export.types import BOOL, type_name
 
 FLOAT = TensorProto.FLOAT
 # The opset in which QuantizeLinear and DequantizeLinear came to know a quantized type.
@@ -81,3 +81,54 @@ def blocks(c: Context, scale: str, shape: tuple[int, ...]) -> tuple[str, dict[st
         scale = c.helper(f"scale.repeated{axis}", "Gather", scale, c.constant(f"repeats{axis}", repeats), axis=axis)
     axis = blocked[0] if blocked else 0
     return scale, {"axis": axis, "block_size": whole[axis] // shape[axis]}
+
+
+# The largest number that a dynamically quantized type holds.
+LARGEST = {TensorProto.FLOAT8E4M3FN: 448.0, TensorProto.FLOAT4E2M1: 6.0}
+
+
+def dynamic_quantize(c: Context, layer: Any) -> None:
+    """Quantizes by blocks whose scales are computed from their largest value, and gives the scales as second output.
+
+    A block's scale is its largest magnitude by the largest number of the type, divided by the double-quantization scale
+    if there is one, rounded to the scale's type; the values are divided by what that stands for.
+    """
+    x, kind, scale_kind = c.cast(c.inputs[0], FLOAT), c.output_dtype(0), c.output_dtype(1)
+    if kind not in LARGEST:
+        raise c.error(f"ONNX does not quantize to {type_name(kind)}.")
+    shape, block = c.shape(), block_shape(c, layer)
+    if sum(n < 0 for n in shape) > 1:
+        raise c.error("more than one dynamic dimension.")
+    # Every axis is split into its blocks and what is in a block.
+    split = [m for n, b in zip(shape, block, strict=True) for m in ((-1, 1) if n < 0 else (n // b, b))]
+    rows = c.helper("blocks", "Reshape", x, c.constant("blocks.shape", np.array(split)))
+    inner = list(range(1, 2 * len(shape), 2))
+    largest = c.reduce("ReduceMax", c.helper("magnitude", "Abs", rows), inner, True, "largest")
+    scale = c.helper("scale", "Div", largest, c.constant("most", LARGEST[kind], FLOAT))
+    double = c.cast(c.inputs[1], FLOAT) if c.connected(1) else ""
+    if double:
+        scale = c.helper("scale.divided", "Div", scale, double)
+    used = c.cast(c.cast(scale, scale_kind), FLOAT)
+    if double:
+        used = c.helper("scale.used", "Mul", used, double)
+    # A block of zeros has the scale 0: it is divided by 1, and stays 0.
+    empty = c.helper("empty", "Equal", used, c.constant("zero", 0, FLOAT), dtype=BOOL)
+    divisor = c.helper("divisor", "Where", empty, c.constant("one", 1, FLOAT), used, dtype=FLOAT)
+    most = (c.constant(what, n, FLOAT) for what, n in (("lowest", -LARGEST[kind]), ("highest", LARGEST[kind])))
+    values = c.helper("clipped", "Clip", c.helper("values", "Div", rows, divisor), *most)
+    whole = c.helper("whole", "Reshape", values, c.constant("whole.shape", np.array(shape)))
+    c.emit("Cast", whole, outputs=c.outputs[:1], to=kind)
+    squeezed = c.helper("scale.squeezed", "Squeeze", scale, c.constant("inner", np.array(inner)))
+    c.graph.add_node("Cast", [squeezed], [c.outputs[1]], f"{c.name}/scales", c.owner, to=scale_kind)
+
+
+def block_shape(c: Context, layer: Any) -> list[int]:
+    """The size of a block along every axis: given as a shape (-1 is all), or as a size along one axis."""
+    shape = c.shape()
+    given = list(layer.block_shape) if hasattr(layer, "block_shape") else []
+    if not given:
+        given = [layer.block_size if axis == layer.axis % len(shape) else 1 for axis in range(len(shape))]
+    block = [n if b == -1 else b for n, b in zip(shape, given, strict=True)]
+    if any((n < 0 and b != 1) or (n >= 0 and n % b) for n, b in zip(shape, block, strict=True)):
+        raise c.error(f"blocks of {tuple(block)} in an input of shape {shape}.")
+    return block

@@ -46,6 +46,7 @@ LAYERS: dict[str, Entry] = {
     "CUMULATIVE": Entry("ICumulativeLayer", reduction.cumulative),
     "DECONVOLUTION": Entry("IDeconvolutionLayer", convolution.deconvolution),
     "DEQUANTIZE": Entry("IDequantizeLayer", quantization.dequantize),
+    "DYNAMIC_QUANTIZE": Entry("IDynamicQuantizeLayer", quantization.dynamic_quantize),
     "EINSUM": Entry("IEinsumLayer", linear.einsum),
     "ELEMENTWISE": Entry("IElementWiseLayer", pointwise.elementwise),
     "FILL": Entry("IFillLayer", fill.fill),

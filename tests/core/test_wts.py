@@ -250,7 +250,7 @@ def test_missing_file_and_folder(tmp_path):
         netdefs.load_wts(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["", " ", "a b", "a\tb", "a\nb", "a\u00a0b", "a\x00b", "\ud800"])
+@pytest.mark.parametrize("name", ["", " ", "a b", "a\tb", "a\nb", "a\u00a0b", "a\x00b", "\ud800", 1])
 def test_names_that_cant_be_written(tmp_path, name):
     with pytest.raises(WeightsError, match="can't be written"):
         netdefs.save_wts(tmp_path / "x.wts", {"good": [1.0], name: [1.0]})

@@ -271,7 +271,7 @@ def test_json(wrong, tmp_path):
     assert content == wrong.to_dict()
     assert (content["ok"], content["first_bad"], content["mode"]) == (False, "up", "both")
     assert content["verdict"] == wrong.verdict
-    assert content["tolerance"] == {"chained": 1e-4, "isolated": 1e-4}
+    assert content["tolerance"] == {"chained": 1e-4, "isolated": 2e-5}
     rows = {row["name"]: row for row in content["rows"]}
     assert list(rows) == [row.name for row in wrong.rows]
     up = rows["up"]

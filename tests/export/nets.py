@@ -25,8 +25,8 @@ class Net:
         return self.definition.add_input(name, trt.float32 if dtype is None else dtype, shape)
 
     def constant(self, values: Any) -> Any:
-        values = np.ascontiguousarray(values)
-        return self.definition.add_constant(np.shape(values), values).get_output(0)
+        values = np.asarray(values)
+        return self.definition.add_constant(values.shape, np.ascontiguousarray(values)).get_output(0)
 
     def output(self, layer: Any, name: str = "y", index: int = 0) -> Any:
         assert layer is not None, self.log.take()
