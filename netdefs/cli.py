@@ -5,6 +5,7 @@ Exit codes: 0 all is well; 1 `diff` found a layer out of tolerance; 2 something 
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -18,12 +19,13 @@ from rich.table import Table
 
 import netdefs
 from netdefs.core.errors import InputError, NetdefsError
-from netdefs.core.files import atomic_write, refuse_existing
+from netdefs.core.files import atomic_write, exists, refuse_existing
 from netdefs.core.network import PRECISIONS, Dimension, Network
 from netdefs.core.scope import near
 from netdefs.core.zoo import Model
 
 OK, DIFFERENT, BAD = 0, 1, 2
+NETWORK_OPTIONS = ("weights", "precision", "input_shape", "num_classes", "fold_bn")
 console = Console()
 
 
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def list_command(arguments: argparse.Namespace) -> int:
     """`netdefs list`."""
     if arguments.json:
-        print(json.dumps(netdefs.models(), indent=2))
+        _print_json(netdefs.models())
         return OK
     table = Table("module", "variants", "input")
     for name, variants in netdefs.models().items():
@@ -56,6 +58,7 @@ def build_command(arguments: argparse.Namespace) -> int:
     """`netdefs build`."""
     output = Path(arguments.output or f"{arguments.variant}.engine")
     refuse_existing(output, arguments.force)
+    refuse_existing(f"{output}.json", arguments.force)  # a plan's sidecar
     options: dict[str, Any] = {}
     if arguments.compute_capability:
         options["compute_capabilities"] = tuple(arguments.compute_capability)
@@ -80,7 +83,7 @@ def build_command(arguments: argparse.Namespace) -> int:
             "outputs": _infos(engine.outputs),
         }
     if arguments.json:
-        print(json.dumps(found, indent=2))
+        _print_json(found)
         return OK
     console.print(
         f"[bold]{output}[/bold]: {arguments.variant} for {engine.target}, {network.precision}, "
@@ -103,12 +106,12 @@ def run_command(arguments: argparse.Namespace) -> int:
             np.savez(file, allow_pickle=False, **outputs)
     top = _top(outputs, arguments.top, arguments.labels) if info.get("task") == "classification" else []
     if arguments.json:
-        print(json.dumps({"outputs": {name: _statistics(a) for name, a in outputs.items()}, "top": top}, indent=2))
+        _print_json({"outputs": {name: _statistics(a) for name, a in outputs.items()}, "top": top})
         return OK
     table = Table("output", "shape", "min", "max", "mean")
     for name, array in outputs.items():
         numbers = _statistics(array)
-        table.add_row(name, _dims(array.shape), *(f"{numbers[key]:.5g}" for key in ("min", "max", "mean")))
+        table.add_row(name, _dims(array.shape), *(_number(numbers[key]) for key in ("min", "max", "mean")))
     console.print(table)
     for i, best in enumerate(top):
         table = Table("class", "probability", title=f"Picture {i + 1} of {len(top)}" if len(top) > 1 else None)
@@ -125,7 +128,8 @@ def diff_command(arguments: argparse.Namespace) -> int:
     if arguments.report:
         refuse_existing(arguments.report, arguments.force)
     module = load_module(arguments.module, arguments.checkpoint)
-    if Path(arguments.variant).exists():
+    if exists(arguments.variant):
+        _refuse_network_options(arguments)
         compared: Any = netdefs.load_engine(arguments.variant)
         inputs, info = compared.inputs, compared.info
     else:
@@ -142,7 +146,7 @@ def diff_command(arguments: argparse.Namespace) -> int:
     if arguments.report:
         report.to_json(arguments.report)
     if arguments.json:
-        print(json.dumps(report.to_dict(), indent=2))
+        _print_json(report.to_dict())
     else:
         report.print_to(console, full=arguments.full)
     return OK if report.ok else DIFFERENT
@@ -152,7 +156,8 @@ def onnx_command(arguments: argparse.Namespace) -> int:
     """`netdefs onnx`."""
     output = Path(arguments.output or f"{Path(arguments.variant).stem}.onnx")
     refuse_existing(output, arguments.force)
-    if Path(arguments.variant).exists():
+    if exists(arguments.variant):
+        _refuse_network_options(arguments)
         with netdefs.load_engine(arguments.variant) as engine:
             if engine.target != "cpu":
                 raise InputError(
@@ -163,19 +168,26 @@ def onnx_command(arguments: argparse.Namespace) -> int:
             engine.save(output)
     else:
         netdefs.to_onnx(_define(arguments), output, outputs=arguments.mark)
-    console.print(f"[bold]{output}[/bold]: {output.stat().st_size / 1e6:.1f} MB. Look at it with Netron.")
+    size = output.stat().st_size
+    if arguments.json:
+        _print_json({"onnx": str(output), "bytes": size})
+    else:
+        console.print(f"[bold]{output}[/bold]: {size / 1e6:.1f} MB. Look at it with Netron.")
     return OK
 
 
 def _define(arguments: argparse.Namespace, package: str | None = None) -> Network:
     """The network that the options of `build`, `diff` and `onnx` describe."""
-    config: dict[str, Any] = {"precision": arguments.precision, "fold_bn": arguments.fold_bn}
-    if arguments.input_shape:
-        config["input_shape"] = arguments.input_shape
-    if arguments.num_classes:
-        config["num_classes"] = arguments.num_classes
-    model = _model_of(arguments.variant)
-    return model.define_network(arguments.weights, arguments.variant, package=package, **config)
+    given = {name: getattr(arguments, name) for name in NETWORK_OPTIONS}
+    config = {name: value for name, value in given.items() if value is not None}
+    return _model_of(arguments.variant).define_network(variant=arguments.variant, package=package, **config)
+
+
+def _refuse_network_options(arguments: argparse.Namespace) -> None:
+    """An engine is finished: options that describe a network to define would do nothing, so they are refused."""
+    for name in NETWORK_OPTIONS:
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} is for defining a variant; {arguments.variant} is an engine.")
 
 
 def _model(module: ModuleType) -> Model:
@@ -257,8 +269,19 @@ def _read_labels(path: str) -> list[str]:
 
 
 def _statistics(array: np.ndarray) -> dict[str, Any]:
-    numbers = {key: float(getattr(array, key)()) for key in ("min", "max", "mean")}
+    numbers: dict[str, float | None] = {}
+    for key in ("min", "max", "mean"):
+        number = float(getattr(array, key)())
+        numbers[key] = number if math.isfinite(number) else None  # JSON has no NaN
     return {"shape": list(array.shape), "dtype": str(array.dtype), **numbers}
+
+
+def _number(number: float | None) -> str:
+    return "not finite" if number is None else f"{number:.5g}"
+
+
+def _print_json(found: Any) -> None:
+    print(json.dumps(found, indent=2, allow_nan=False))
 
 
 def _infos(tensors: dict[str, Any]) -> dict[str, Any]:
@@ -302,10 +325,10 @@ def _parser() -> argparse.ArgumentParser:
 
     def network_options(to: argparse.ArgumentParser) -> None:
         to.add_argument("-w", "--weights", help="a .wts or .safetensors file; by default weights/VARIANT.wts")
-        to.add_argument("--precision", default="fp32", choices=list(PRECISIONS), help="default fp32")
+        to.add_argument("--precision", choices=list(PRECISIONS), help="default fp32")
         to.add_argument("--input-shape", type=_shape, help="such as 1x3x224x224; a dynamic size is MIN:OPT:MAX")
         to.add_argument("--num-classes", type=int, help="by default read off the weights")
-        to.add_argument("--fold-bn", action="store_true", help="fold batch norms into convolutions")
+        to.add_argument("--fold-bn", action="store_true", default=None, help="fold batch norms into convolutions")
 
     def feed_options(to: argparse.ArgumentParser) -> None:
         group = to.add_mutually_exclusive_group()

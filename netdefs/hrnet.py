@@ -51,7 +51,7 @@ def define(
         y = net.add(x, y, f"head.add{i + 1}")
     y = conv_bn_relu(net / "final_layer", y, "0", "1", 2048, kernel=1, relu="2", bias=True, eps=eps)
     y = net.flatten(net.global_avg_pool(y, "avgpool"), "flatten", start_dim=1)
-    y = net.linear(y, "classifier", num_classes or net.size_of("classifier.bias", default=1000))
+    y = net.linear(y, "classifier", net.class_count(num_classes, "classifier.bias", default=1000))
     return net.output(y, "logits")
 
 

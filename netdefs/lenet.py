@@ -31,7 +31,7 @@ def define(net: Network, x: Tensor, variant: str = "lenet5", num_classes: int | 
     x = net.flatten(x, "flatten", start_dim=1)
     x = net.relu(net.linear(x, "fc1", 120), "fc1.relu")
     x = net.relu(net.linear(x, "fc2", 84), "fc2.relu")
-    x = net.linear(x, "fc3", num_classes or net.size_of("fc3.bias", default=10))
+    x = net.linear(x, "fc3", net.class_count(num_classes, "fc3.bias", default=10))
     prob = net.softmax(x, "softmax", dim=1)
     return {"logits": net.output(x, "logits"), "prob": net.output(prob, "prob")}
 

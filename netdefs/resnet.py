@@ -48,7 +48,7 @@ def define(
         x = layer(net / f"layer{i + 1}", x, block, 64 * 2**i, blocks, stride=1 if i == 0 else 2, eps=eps, **config)
     x = net.global_avg_pool(x, "avgpool")
     x = net.flatten(x, "flatten", start_dim=1)
-    x = net.linear(x, "fc", num_classes or net.size_of("fc.bias", default=1000))
+    x = net.linear(x, "fc", net.class_count(num_classes, "fc.bias", default=1000))
     return net.output(x, "logits")
 
 

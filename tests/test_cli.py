@@ -175,6 +175,10 @@ def test_onnx(engine, folder, capsys):
         onnx.checker.check_model(model, full_check=True)
         assert [output.name for output in model.graph.output] == outputs
     fails(capsys, ["onnx", str(engine), "-o", "c.onnx", "--mark", "conv1"], "--mark needs a variant")
+    fails(capsys, ["onnx", str(engine), "-o", "c.onnx", "--precision", "fp16"], "--precision is for defining a variant")
+    capsys.readouterr()
+    assert main(["onnx", "lenet5", "-o", "d.onnx", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] == (folder / "d.onnx").stat().st_size
 
 
 def test_wrong_weights(folder, capsys):
@@ -186,6 +190,13 @@ def test_wrong_weights(folder, capsys):
     )
     fails(capsys, ["build", "resnet18"], "No weights for resnet18", "gen_wts.py")
     fails(capsys, ["build", "lenet5", "--weights", "lenet5.pth"], "gen_wts.py lenet5.pth")
+    fails(capsys, ["build", "lenet5", "--num-classes", "0"], "num_classes=0")
+    fails(capsys, ["build", "lenet5", "-o", "x" * 300], "can't be a file")
+    (folder / "mine.engine.json").write_text("mine")
+    fails(
+        capsys, ["build", "lenet5", "--target", "tensorrt_rtx", "-o", "mine.engine"], "mine.engine.json already exists"
+    )
+    (folder / "mine.engine.json").unlink()
     assert not list(folder.glob("*.engine"))
 
 

@@ -10,9 +10,17 @@ from typing import BinaryIO
 from netdefs.core.errors import FileError
 
 
+def exists(path: str | os.PathLike[str]) -> bool:
+    """True if there is a file or folder `path`; FileError if that can't be a path at all."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path} can't be a file: {getattr(error, 'strerror', None) or error}.") from error
+
+
 def refuse_existing(path: str | os.PathLike[str], force: bool = False) -> None:
     """Raises FileError if `path` exists, unless `force`."""
-    if not force and Path(path).exists():
+    if exists(path) and not force:
         raise FileError(f"{path} already exists. Give another name, or --force to replace it.")
 
 

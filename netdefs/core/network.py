@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import NetdefsError, NetworkError, WeightsError
 from netdefs.core.layers.convolution import Convolutions
@@ -26,7 +28,7 @@ class Network(Convolutions, Pointwise, Spatial):
     mixed in (see `layer`).
 
     Args:
-        weights: what `netdefs.Weights` takes.
+        weights: what `netdefs.Weights` takes. What of them is used is recorded in the network's own `weights`.
         name: the network's name, for messages and files.
         precision: "fp32", "tf32", "fp16" or "bf16": the type of the values inside. Inputs and outputs stay float32.
         fold_bn: fold each batch norm into its convolution, in float64, where a block has both.
@@ -56,7 +58,7 @@ class Network(Convolutions, Pointwise, Spatial):
         if definition is None:
             raise NetdefsError(f"{trt.__name__} can't make a network on this machine. It says: {log.take()}")
         definition.name = name
-        super().__init__(definition, trt, weights if isinstance(weights, Weights) else Weights(weights or {}))
+        super().__init__(definition, trt, Weights({} if weights is None else weights))
         self.name = name
         self.precision = precision
         self.fold_bn = fold_bn
@@ -73,9 +75,10 @@ class Network(Convolutions, Pointwise, Spatial):
             NetworkError: a size is not positive, a triple not in order, or the name taken.
         """
         for size in shape:
-            smallest, usual, largest = size if isinstance(size, Sequence) else (size, size, size)
-            if not 1 <= smallest <= usual <= largest:
-                raise NetworkError(f"input {name!r}: {size} is neither a size nor (min, opt, max) in rising order.")
+            low_to_high = tuple(size) if isinstance(size, tuple | list) else (size, size, size)
+            whole = len(low_to_high) == 3 and all(isinstance(n, int | np.integer) for n in low_to_high)
+            if not whole or not 1 <= low_to_high[0] <= low_to_high[1] <= low_to_high[2]:
+                raise NetworkError(f"input {name!r}: {size!r} is neither a size nor (min, opt, max) in rising order.")
         self._claim(name, "an input of the network")
         dims = tuple(-1 if isinstance(size, Sequence) else int(size) for size in shape)
         tensor = self.definition.add_input(name, self.trt.float32, dims)
@@ -125,10 +128,17 @@ class Network(Convolutions, Pointwise, Spatial):
         if problems:
             raise WeightsError(f"{self.weights.source} does not fit {self.name}.\n{problems}")
 
-    def size_of(self, key: str, default: int) -> int:
-        """How many values the weight `key` of this scope has: a class count, say. `default` if it is not there."""
-        path = self.path_of(key)
-        return int(self.weights[path].size) if path in self.weights else default
+    def class_count(self, num_classes: int | None, bias: str, default: int) -> int:
+        """How many classes a head has: `num_classes`, or where that is None as many as the weight `bias` has values.
+
+        `default` counts if the weights lack it, so that the audit can name it.
+        """
+        if num_classes is None:
+            path = self.path_of(bias)
+            return int(self.weights[path].size) if path in self.weights else default
+        if num_classes < 1:
+            raise NetworkError(f"num_classes={num_classes}: it must be positive; None reads it off the weights.")
+        return num_classes
 
     def tensor(self, name: str) -> Tensor:
         """The tensor called `name`.

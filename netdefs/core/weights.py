@@ -112,6 +112,8 @@ class Weights:
         If it is missing or has another shape, zeros of `shape` stand in for it and `problems` tells.
         """
         shape = tuple(int(n) for n in shape)
+        if min(shape, default=1) < 1:
+            raise WeightsError(f"{key} was asked for in the shape {shape}: sizes must be positive.")
         self._expected[key] = shape
         if key not in self._arrays or self._mismatch(key, shape):
             return np.zeros(shape, np.float32)
@@ -149,7 +151,9 @@ class Weights:
 
     def _mismatch(self, key: str, shape: tuple[int, ...]) -> bool:
         known = self.shape(key)
-        if known is None or math.prod(known) <= 1:  # a scalar is stored as () or as (1,)
+        if (
+            known is None or len(known) <= 1
+        ):  # flat arrays, as load_wts gives them, hold no shape; a scalar is () or (1,)
             return self._arrays[key].size != math.prod(shape)
         return known != shape
 

@@ -83,7 +83,7 @@ class Model:
         """
         variant = variant or next(iter(self.variants))
         config_of(self.variants, variant)
-        source = Weights(find_weights(variant) if weights is None else weights)
+        source = find_weights(variant) if weights is None else weights
         shape = tuple(self.input_shape if input_shape is None else input_shape)
         net = Network(source, variant, precision, fold_bn=fold_bn, package=package)
         x = net.input("input", shape)
@@ -91,14 +91,14 @@ class Model:
         try:
             net.finish(outputs)
         except WeightsError as error:
-            raise WeightsError(f"{error}{self._explain(source, variant, shape, config)}") from None
+            raise WeightsError(f"{error}{self._explain(net.weights, variant, shape, config)}") from None
         net.info.update(
             model=self.name,
             variant=variant,
             task=self.task,
             preprocess=dataclasses.asdict(self.preprocess),
-            weights=source.source,
-            weights_sha256=source.sha256,
+            weights=net.weights.source,
+            weights_sha256=net.weights.sha256,
         )
         return net
 
@@ -135,13 +135,12 @@ class Model:
         candidates = [variant] if config else []
         candidates += [other for other in self.variants if other != variant]
         for candidate in candidates:
-            fresh = Weights(weights)
             try:
-                net = Network(fresh, candidate)
+                net = Network(weights, candidate)
                 self.define(net, net.input("input", shape), candidate)
             except NetdefsError:
                 continue
-            if not fresh.problems():
+            if not net.weights.problems():
                 without = f" without {', '.join(f'{key}={value!r}' for key, value in config.items())}" if config else ""
                 return f"\nThese are weights of variant={candidate!r}: they fit it{without}."
         return ""

@@ -103,6 +103,8 @@ def execute(model: Any, feeds: Mapping[str, np.ndarray]) -> Arrays:
     runtime = require("onnxruntime", "cpu")
     options = runtime.SessionOptions()
     options.log_severity_level = QUIET
+    # For one run, changing the layout of all weights does not pay.
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     # It runs in the middle of PyTorch's forward pass, whose threads want the processor as well.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     names = [value.name for value in model.graph.output]

@@ -53,7 +53,7 @@ def write_region(region: Region, plan: Plan, graph: Graph, trt: ModuleType, writ
 
 def loop(region: Region, plan: Plan, graph: Graph, contexts: dict[str, list[Context]], write: Write) -> None:
     """An ONNX Loop: the recurrences are its states, the concatenating outputs its scan outputs."""
-    name = region.handle.name
+    name = graph.unique(region.handle.name)
     states, outputs = contexts.get("RECURRENCE", []), contexts.get("LOOP_OUTPUT", [])
     count, condition = "", ""
     for c in contexts["TRIP_LIMIT"]:

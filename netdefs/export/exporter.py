@@ -16,10 +16,11 @@ from netdefs.core.version import __version__
 from netdefs.export.context import Context
 from netdefs.export.control_flow import write_region
 from netdefs.export.graph import HIGHEST_OPSET, LOWEST_OPSET, Graph
+from netdefs.export.naming import name_dimensions
 from netdefs.export.reading import dimensions, layer_type, value_info
 from netdefs.export.regions import Plan, Region
 from netdefs.export.save import assemble, save
-from netdefs.export.table import LAYERS
+from netdefs.export.table import LAYERS, LEFT_OUT
 from netdefs.export.types import onnx_type
 
 LOWEST_IR = 8
@@ -62,6 +63,7 @@ def to_onnx(
             raise ExportError(f"opset {opset} is too low: {graph.need.reason} needs {graph.need.opset}.")
         graph = walk.write(Graph(graph.need.opset))
     model = wrap(graph, walk, outputs)
+    name_dimensions(model, graph.initializers)
     if path is not None:
         return save(model, graph.initializers, path, external_data)
     if external_data:
@@ -93,6 +95,8 @@ class Walk:
             graph.tensors[name] = tensor
             graph.dtypes[name] = onnx_type(tensor.dtype)
 
+        graph.names.update(layer.name for layer in self.layers)
+
         def write(items: Iterable[int | Region]) -> None:
             for item in items:
                 if isinstance(item, Region):
@@ -109,9 +113,8 @@ class Walk:
         written = len(graph.nodes)
         try:
             if kind not in LAYERS:
-                raise context.error(
-                    "this layer type has no ONNX counterpart. strict=False draws it as a node of its own."
-                )
+                why = LEFT_OUT.get(kind, "this layer type is not known.")
+                raise context.error(f"{why} strict=False draws it as a node of its own.")
             LAYERS[kind].write(context, layer)
         except ExportError:
             if self.strict:
@@ -126,19 +129,21 @@ def wrap(graph: Graph, walk: Walk, outputs: Sequence[str]) -> onnx.ModelProto:
     here = {x for node in graph.nodes for x in node.output} | {each.name for each in graph.initializers}
     made = {name: tensor for name, tensor in walk.tensors.items() if name in here}  # the others are inside of loops
     chosen = {x.name: x for x in (definition.get_output(i) for i in range(definition.num_outputs))}
-    for pattern in outputs:
+    for pattern in [outputs] if isinstance(outputs, str) else outputs:
         found = [name for name in made if fnmatch.fnmatchcase(name, pattern)]
         if not found:
             inside = any(fnmatch.fnmatchcase(name, pattern) for name in walk.tensors)
             why = " It is inside of a loop or conditional." if inside else near(pattern, made)
             raise ExportError(f"outputs: no tensor of the network matches {pattern!r}.{why}")
         chosen.update((name, made[name]) for name in found)
+    if not chosen:
+        raise ExportError("The network has no output. Mark one, or name tensors in `outputs`.")
     proto = helper.make_graph(
         graph.nodes,
         definition.name or "network",
         [value_info(tensor, named=True) for tensor in walk.inputs.values()],
         [value_info(tensor) for tensor in chosen.values()],
-        value_info=[value_info(tensor) for name, tensor in made.items() if name not in chosen],
+        value_info=[info for info in graph.infos(graph.nodes) if info.name not in chosen],
     )
     versions = {"": graph.opset, **dict.fromkeys(sorted(graph.domains), 1)}
     imports = [helper.make_opsetid(domain, version) for domain, version in versions.items()]

@@ -93,8 +93,9 @@ def reverse_sequence(c: Context, layer: Any) -> None:
 
 def kv_cache_update(c: Context, layer: Any) -> None:
     """Writes the update (B, N, S, H) into the cache (B, N, M, H), for each batch item from its own write index on."""
-    if layer.update_form.name != "PADDED_BHND":
-        raise c.error(f"the update form {layer.update_form.name}: its sequences have no batch axis.")
+    form = layer.update_form.name if hasattr(layer, "update_form") else "PADDED_BHND"
+    if form != "PADDED_BHND":
+        raise c.error(f"the update form {form}: its sequences have no batch axis.")
     cache, update, start = c.inputs[:3]
     shape = c.helper("shape", "Shape", update, dtype=INT64)
     scalar = c.constant("scalar", np.zeros(0, np.int64))

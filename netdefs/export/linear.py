@@ -8,7 +8,11 @@ from netdefs.export.context import Context
 
 
 def matrix_multiply(c: Context, layer: Any) -> None:
-    """MatMul; an operand may be transposed, or a vector (its batch then is all axes but the last)."""
+    """MatMul, or Gemm, which transposes; a vector operand has all its axes but the last as batch."""
+    ops = (layer.op0.name, layer.op1.name)
+    if len(c.shape(0)) == len(c.shape(1)) == 2 and "TRANSPOSE" in ops and "VECTOR" not in ops:
+        c.emit("Gemm", *c.inputs, transA=int(ops[0] == "TRANSPOSE"), transB=int(ops[1] == "TRANSPOSE"))
+        return
     a = operand(c, 0, layer.op0.name)
     b = operand(c, 1, layer.op1.name)
     extra = []

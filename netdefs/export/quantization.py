@@ -84,7 +84,7 @@ def blocks(c: Context, scale: str, shape: tuple[int, ...]) -> tuple[str, dict[st
 
 
 # The largest number that a dynamically quantized type holds.
-LARGEST = {TensorProto.FLOAT8E4M3FN: 448.0, TensorProto.FLOAT4E2M1: 6.0}
+LARGEST: dict[int, float] = {TensorProto.FLOAT8E4M3FN: 448.0, TensorProto.FLOAT4E2M1: 6.0}
 
 
 def dynamic_quantize(c: Context, layer: Any) -> None:

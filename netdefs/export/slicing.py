@@ -45,7 +45,7 @@ def slicing(c: Context, layer: Any) -> None:
 def argument(c: Context, index: int, attribute: str) -> Value | None:
     """An argument: an input's value or name, else the layer's own numbers (asked for only then: it logs)."""
     if not c.connected(index):
-        dims = getattr(c.layer, attribute)
+        dims = getattr(c.layer, attribute, None)
         return None if dims is None else np.array(list(dims), np.int64)
     value = c.known(c.inputs[index])
     return c.int64(index) if value is None else value.astype(np.int64).reshape(-1)

@@ -85,3 +85,12 @@ LAYERS: dict[str, Entry] = {
     "UNARY": Entry("IUnaryLayer", pointwise.unary),
     "UNSQUEEZE": Entry("IUnsqueezeLayer", shape.unsqueeze),
 }
+
+# What stays out, and why.
+LEFT_OUT: dict[str, str] = {
+    "DIST_COLLECTIVE": "it exchanges data between GPUs, and ONNX knows one device.",
+    "MOE": "ONNX has no operator that routes tokens to experts.",
+    "PLUGIN": "what a plugin computes is in its code alone.",
+    "PLUGIN_V2": "what a plugin computes is in its code alone.",
+    "PLUGIN_V3": "what a plugin computes is in its code alone.",
+}

@@ -114,8 +114,9 @@ def test_wrong_inputs():
     net = netdefs.Network()
     with pytest.raises(NetworkError, match="neither a size nor"):
         net.input("a", (1, 3, 0, 8))
-    with pytest.raises(NetworkError, match="rising order"):
-        net.input("b", ((4, 2, 8), 3, 8, 8))
+    for wrong in ((4, 2, 8), (1, 8), "8", 8.5, None):
+        with pytest.raises(NetworkError, match="rising order"):
+            net.input("b", (wrong, 3, 8, 8))
 
 
 def test_dynamic_sizes_become_the_profile():

@@ -68,6 +68,22 @@ def test_a_broken_sidecar_is_refused(wts, text):
         netdefs.Weights(wts)
 
 
+def test_from_what_load_wts_gives(wts):
+    weights = netdefs.Weights(netdefs.load_wts(wts))
+    np.testing.assert_array_equal(weights.take("conv.weight", (2, 3, 2, 2)), ARRAYS["conv.weight"])
+    weights.take("conv.bias", (2,))
+    assert weights.problems() == ""
+
+
+def test_a_network_records_for_itself(wts):
+    weights = netdefs.Weights(wts)
+    for _ in range(2):
+        with pytest.raises(WeightsError, match="1 of 1 keys are missing"):
+            net = netdefs.Network(weights)
+            net.finish(net.conv(net.input("x", (1, 3, 4, 4)), "other", 2, kernel=2, bias=False))
+    assert weights.taken == {}
+
+
 def test_from_safetensors(tmp_path):
     safetensors.numpy.save_file(ARRAYS, tmp_path / "a.safetensors")
     weights = netdefs.Weights(tmp_path / "a.safetensors")

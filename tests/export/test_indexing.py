@@ -1,4 +1,4 @@
-"""Scatter, one-hot, non-zero, reverse sequence, fill, einsum, cumulative, squeeze, ragged softmax, grid sample, assertion."""
+"""Scatter, one-hot, non-zero, reverse sequence, fill, einsum, cumulative, squeeze, ragged softmax, grid sample."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,7 @@ import netdefs.export.save
 from netdefs.core.errors import ExportError, FileError
 from netdefs.core.version import __version__
 from netdefs.export import to_onnx
-from netdefs.export.table import LAYERS
+from netdefs.export.table import LAYERS, LEFT_OUT
 from tests.export.nets import Net, export, floats, run, trt
 
 RELU, SUM = trt.ActivationType.RELU, trt.ElementWiseOperation.SUM
@@ -155,9 +155,17 @@ def unknown(monkeypatch):
 
 
 def test_an_unknown_layer_is_an_error(unknown, tmp_path):
-    with pytest.raises(ExportError, match=r"Layer 'mystery' \(UNARY\) can't be written as ONNX: this layer type"):
+    with pytest.raises(
+        ExportError, match=r"Layer 'mystery' \(UNARY\) can't be written as ONNX: this layer type is not known"
+    ):
         to_onnx(unknown.definition, tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_every_layer_type_is_written_or_left_out_for_a_reason():
+    assert set(trt.LayerType.__members__) <= set(LAYERS) | set(LEFT_OUT)
+    assert not set(LAYERS) & set(LEFT_OUT)
+    assert [entry.cls for entry in LAYERS.values() if not hasattr(trt, entry.cls)] == []
 
 
 def test_an_unknown_layer_can_be_drawn(unknown):
@@ -166,6 +174,13 @@ def test_an_unknown_layer_can_be_drawn(unknown):
     assert (node.domain, node.op_type, node.name, list(node.output)) == ("netdefs", "UNARY", "mystery", ["mystery"])
     assert {each.domain for each in model.opset_import} == {"", "netdefs"}
     onnx.checker.check_model(model)
+
+
+def test_a_network_without_outputs_is_an_error(net):
+    net.definition.unmark_output(net.definition.get_output(0))
+    with pytest.raises(ExportError, match="has no output"):
+        to_onnx(net.definition)
+    assert [each.name for each in to_onnx(net.definition, outputs=["layer1.relu"]).graph.output] == ["layer1.relu"]
 
 
 def test_an_invalid_layer_is_an_error():
