@@ -35,7 +35,7 @@ OUT = Path("demo_output")
 HRNET = "hrnet_w18_small_v2"
 MODULE = f"examples/hrnet_torch.py:{HRNET}"
 PLANTED = "stage3.1.branches.1.0.bn2"
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def run(command: str, expect: int = 0) -> str:

@@ -58,21 +58,18 @@ def average(c: Context, layer: Any, what: str | None) -> str:
         return window.write("AveragePool", c.inputs[0], what, pads=pads, count_include_pad=int(not exclusive))
     if exclusive and window.fits(window.before, rounded):
         return window.write("AveragePool", c.inputs[0], what, pads=[*window.before, *rounded])
-    if not exclusive and window.fits([0], window.extra):
-        # The declared padding becomes part of the input, so that it counts; the rest is padding, which does not.
-        padded = c.pad("padded", c.inputs[0], [0, 0, *window.before], [0, 0, *window.after])
-        return window.write("AveragePool", padded, what, pads=[*[0] * len(window.extra), *window.extra])
     return counted_average(c, window, exclusive, rounded, what)
 
 
 def counted_average(c: Context, window: "Window", exclusive: bool, after: Sequence[int], what: str | None) -> str:
-    """The average as a sum over each window by how much of it counts: for padding that ONNX Runtime's pooling refuses.
+    """The average as a sum over each window by how much of it counts: for what AveragePool can't count.
 
     Both are convolutions with ones. A window that holds nothing that counts gives 0; TensorRT refuses it where it can.
+    (A Pad before an AveragePool would do for some, but ONNX Runtime before 1.31 merges the two, and counts otherwise.)
     """
     x, dtype, channels = c.inputs[0], c.dtype(c.inputs[0]), c.shape()[1]
     if channels < 0:
-        raise c.error("average pooling with padding as large as the window, and channels known only at run time.")
+        raise c.error("an average that takes a count of its own, and channels known only at run time.")
     kernel = c.constant("ones.kernel", np.ones((channels, 1, *window.size)), dtype)
     padding = [*window.before, *after]
     total = c.helper("total", "Conv", x, kernel, pads=padding, strides=window.stride, group=channels)
