@@ -35,11 +35,10 @@ def _weights(report: "Report") -> list[str]:
 
 def _inputs(report: "Report") -> list[str]:
     found = [f"Input {finding.name} {finding.problem}." for finding in report.inputs if finding.problem]
-    row = next(
-        (row for row in report.rows for m in (row.chained or row.isolated,) if m and not m.reference_finite), None
-    )
-    if row is not None:
-        found.append(f"PyTorch's own values hold NaN or infinity from {row.name} on.")
+    for row in report.rows:
+        metrics = row.chained or row.isolated
+        if metrics is not None and not metrics.reference_finite:
+            return [*found, f"PyTorch's own values hold NaN or infinity from {row.name} on."]
     return found
 
 

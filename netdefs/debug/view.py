@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 AROUND = 2  # rows shown on either side of the first wrong one
 SHOWN = 12  # wrong rows shown in all
 WIDTH = 120
-NAME = 40  # characters of a layer's name that are not folded
 COLORS = {"ok": "green", "own error": "bold red", "inherited": "yellow", "wrong": "red"}
 
 
@@ -29,7 +29,7 @@ def render(report: "Report", full: bool = False) -> RenderableType:
     if first is not None and _detail(first):
         parts.append(Text(_detail(first)))
     rows = report.rows if full else _chosen(report)
-    parts.append(_table(report, rows))
+    parts.append(Rows(report, rows))
     if len(rows) < len(report.rows):
         parts.append(Text(f"{len(report.rows) - len(rows)} rows are not shown.", style="dim"))
     parts += [Text(line, style="dim") for line in _remarks(report, full)]
@@ -62,36 +62,50 @@ def _relative(metrics: Metrics | None) -> float:
     return metrics.relative if metrics is not None else 0.0
 
 
-def _table(report: "Report", rows: Sequence["Row"]) -> Table:
-    chained, isolated = report.mode != "isolated", report.mode != "chained"
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("layer", overflow="fold", min_width=min(max(len(row.name) for row in rows), NAME))
-    table.add_column("type", overflow="fold")
-    table.add_column("shape", no_wrap=True)
-    if chained:
-        for title in ("chained", "cosine", "max diff", "outside"):
+class Rows:
+    """The table of some rows. On a narrow terminal it leaves out what tells least: the cosine, the type, the shape."""
+
+    def __init__(self, report: "Report", rows: Sequence["Row"]) -> None:
+        self.report, self.rows = report, rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for left_out in ((), ("cosine",), ("cosine", "type"), ("cosine", "type", "shape")):
+            table = self._table(left_out)
+            if Measurement.get(console, options.update(max_width=1000), table).maximum <= options.max_width:
+                break
+        yield table
+
+    def _table(self, left_out: Sequence[str]) -> Table:
+        ways = {"both": ("chained", "isolated")}.get(self.report.mode, (self.report.mode,))
+        details = [title for title in ("cosine", "max diff", "outside") if title not in left_out]
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+        table.add_column("layer", overflow="fold")
+        for title in ("type", "shape"):
+            if title not in left_out:
+                table.add_column(title, no_wrap=True)
+        for title in (ways[0], *details, *ways[1:]):
             table.add_column(title, justify="right", no_wrap=True)
-    if isolated:
-        for title in ("isolated",) if chained else ("isolated", "cosine", "max diff", "outside"):
-            table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for row in rows:
-        cells = [row.name, row.module_type or row.layer_type, _size(row.shape)]
-        if chained:
-            cells += _numbers(row.chained, row.chained_shape, "")
-        if isolated:
-            numbers = _numbers(row.isolated, row.isolated_shape, row.isolated_error)
-            cells += numbers[:1] if chained else numbers
-        table.add_row(*cells, Text(row.verdict, style=COLORS[row.verdict]))
-    return table
+        table.add_column("verdict", no_wrap=True)
+        for row in self.rows:
+            cells = {"layer": row.name, "type": row.module_type or row.layer_type, "shape": _size(row.shape)}
+            cells |= _numbers(row.isolated, row.isolated_shape, row.isolated_error, "isolated")
+            cells |= _numbers(row.chained, row.chained_shape, "", "chained") if "chained" in ways else {}
+            shown = [cells[str(column.header)] for column in table.columns[:-1]]
+            table.add_row(*shown, Text(row.verdict, style=COLORS[row.verdict]))
+        return table
 
 
-def _numbers(metrics: Metrics | None, shape: tuple[int, ...] | None, error: str) -> list[str]:
-    """Relative error, cosine, largest difference, share out of tolerance."""
+def _numbers(metrics: Metrics | None, shape: tuple[int, ...] | None, error: str, way: str) -> dict[str, str]:
+    """Relative error (under the title `way`), cosine, largest difference, share out of tolerance."""
     if metrics is None:
-        return [_size(shape) if shape is not None else "failed" if error else "", "", "", ""]
-    outside = f"{metrics.outside:.2%}" if metrics.outside else "0"
-    return [f"{metrics.relative:.1e}", f"{metrics.cosine:.6f}", f"{metrics.max_abs:.1e}", outside]
+        what = _size(shape) if shape is not None else "failed" if error else ""
+        return {way: what, "cosine": "", "max diff": "", "outside": ""}
+    return {
+        way: f"{metrics.relative:.1e}",
+        "cosine": f"{metrics.cosine:.6f}",
+        "max diff": f"{metrics.max_abs:.1e}",
+        "outside": f"{metrics.outside:.2%}" if metrics.outside else "0",
+    }
 
 
 def _size(shape: Sequence[int]) -> str:

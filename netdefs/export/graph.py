@@ -112,7 +112,11 @@ class Graph:
             if (opset or HIGHEST_OPSET) > LATEST_FOR_BFLOAT16 and self.any_bfloat16((*inputs, *outputs)):
                 self.widened(op, inputs, outputs, name, owner, doc, **attributes)
                 return
-            self.require(*self.named(opset, op, inputs, outputs, owner))
+            if opset is None:
+                types = self.types_in_words(inputs, outputs)
+                raise ExportError(f"{owner} can't be written as ONNX: {op} of {types} does not exist.")
+            if opset > self.need.opset:
+                self.require(opset, f"{owner}: {op} of {self.types_in_words(inputs, outputs)}")
         # Attributes that are None were not asked for: ONNX's default holds.
         given = {key: value for key, value in attributes.items() if value is not None}
         node = helper.make_node(
@@ -125,17 +129,10 @@ class Graph:
         taken, made = (tuple(self.dtypes[x] if x else 0 for x in tensors) for tensors in (inputs, outputs))
         return lowest_opset(op, taken, made, self.opset)
 
-    def named(
-        self, opset: int | None, op: str, inputs: Sequence[str], outputs: Sequence[str], owner: str
-    ) -> tuple[int, str]:
-        """An opset, and what needs it, in words."""
-        kinds, results = (
-            " and ".join(sorted({type_name(self.dtypes[x]) for x in xs if x})) for xs in (inputs, outputs)
-        )
-        types = f"{kinds} to {results}" if kinds and kinds != results else results
-        if opset is None:
-            raise ExportError(f"{owner} can't be written as ONNX: {op} of {types} does not exist.")
-        return opset, f"{owner}: {op} of {types}"
+    def types_in_words(self, inputs: Sequence[str], outputs: Sequence[str]) -> str:
+        """The element types of an operator's tensors, such as "float16 to bool"."""
+        both = [{type_name(self.dtypes[x]) for x in tensors if x} for tensors in (inputs, outputs)]
+        return " to ".join(dict.fromkeys(" and ".join(sorted(kinds)) for kinds in both if kinds))
 
     def any_bfloat16(self, tensors: Sequence[str]) -> bool:
         """True if one of the tensors is of bfloat16."""

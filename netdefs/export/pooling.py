@@ -65,7 +65,7 @@ def counted_average(c: Context, window: "Window", exclusive: bool, after: Sequen
     """The average as a sum over each window by how much of it counts: for what AveragePool can't count.
 
     Both are convolutions with ones. A window that holds nothing that counts gives 0; TensorRT refuses it where it can.
-    (A Pad before an AveragePool would do for some, but ONNX Runtime before 1.31 merges the two, and counts otherwise.)
+    (A Pad before an AveragePool would do for some, but ONNX Runtime 1.20 merges the two and then counts otherwise.)
     """
     x, dtype, channels = c.inputs[0], c.dtype(c.inputs[0]), c.shape()[1]
     if channels < 0:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from netdefs.core.errors import ExportError
 from netdefs.core.files import atomic_write
 from netdefs.export.graph import Initializer
 
@@ -53,11 +54,15 @@ def save(
     """Writes a model that has no weights yet, with its weights, to `path`; gives back what was written.
 
     Raises:
+        ExportError: `external_data` is False, and one file can't hold the weights.
         FileError: the file can't be written. Nothing that was there is then changed.
     """
-    if external_data is None:
-        external_data = sum(each.nbytes for each in initializers) > LARGEST_MESSAGE
-    if external_data:
+    too_large = sum(each.nbytes for each in initializers) > LARGEST_MESSAGE
+    if too_large and external_data is False:
+        raise ExportError(
+            f"{path}: the weights do not fit into one file, which holds 2 GB. Leave out external_data=False."
+        )
+    if too_large or external_data:
         save_external(model, initializers, Path(path))
         return model
     with atomic_write(path) as file:

@@ -199,6 +199,9 @@ def test_a_random_module_gives_another_digest():
     assert reference.scan().digest == reference.stream([], lambda name, array: None)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.script_method:DeprecationWarning"
+)  # torch's own, when it imports dynamo
 def test_a_compiled_module_is_unwrapped():
     reference = Reference(torch.compile(seeded(Net())), (picture(),))
     assert "layer1.0.conv1" in reference.scan().modules

@@ -219,6 +219,13 @@ def test_external_data(tmp_path, monkeypatch, limit):
     assert (onnx.numpy_helper.to_array(onnx.load(path).graph.initializer[0]) == w).all()
 
 
+def test_one_file_can_not_hold_more_than_a_message(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(netdefs.export.save, "LARGEST_MESSAGE", 100)
+    with pytest.raises(ExportError, match="do not fit into one file"):
+        to_onnx(net.definition, tmp_path / "x.onnx", external_data=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_external_data_needs_a_path(net):
     with pytest.raises(ExportError, match="needs a path"):
         to_onnx(net.definition, external_data=True)

@@ -48,6 +48,14 @@ def reference(x, kind, window, stride, pre, post, mode="EXPLICIT_ROUND_DOWN", ex
     return y
 
 
+def hollow(spatial, window, stride, pre, post, mode):
+    """True if rounding up makes a last window that holds nothing of the input."""
+    if mode != "EXPLICIT_ROUND_UP":
+        return False
+    axes = zip(spatial, window, stride, pre, post, strict=True)
+    return any(-(-(n + a + b - k) // s) * s - a >= n for n, k, s, a, b in axes)
+
+
 CASES = [
     # window, stride, pre, post, size
     ((2, 2), (2, 2), (0, 0), (0, 0), (6, 8)),
@@ -68,13 +76,7 @@ def test_pooling(case, kind, exclusive, mode, dynamic):
     *arguments, size = case
     x = floats(2, 3, *size) - 2  # mostly negative: padding must not win a maximum
     expected = reference(x, kind, *arguments, mode, exclusive)
-    if (
-        kind == "AVERAGE"
-        and mode == "EXPLICIT_ROUND_UP"
-        and not dynamic
-        and arguments[1] in ((2, 3), (3, 3))
-        and exclusive
-    ):
+    if kind == "AVERAGE" and exclusive and not dynamic and hollow(x.shape[2:], *arguments, mode):
         with pytest.raises(ExportError, match="has no shape"):  # TensorRT refuses an average of nothing
             pool(x, kind, *arguments, mode, exclusive)
         return

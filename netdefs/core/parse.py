@@ -1,0 +1,122 @@
+"""`from_onnx`: an ONNX model as a `Network`, by way of NVIDIA's parser."""
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from netdefs.core import refusal, torch_names
+from netdefs.core.errors import FileError, NetworkError
+from netdefs.core.network import Dimension, Network, tensors_of
+from netdefs.core.scope import near
+from netdefs.core.sniff import HEAD
+
+
+def from_onnx(
+    path: str | os.PathLike[str],
+    *,
+    input_shape: Sequence[Dimension] | Mapping[str, Sequence[Dimension]] | None = None,
+    name: str | None = None,
+    package: str | None = None,
+) -> Network:
+    """A network like any other, made of an ONNX model by NVIDIA's parser.
+
+    Tensors keep their ONNX names. Where torch wrote down which module a tensor comes from, `info["modules"]` has it; that
+    takes the package onnx. The network is strongly typed: its precision is that of the model.
+
+    Args:
+        path: the model. Weights that lie in a file beside it are read as late as in the build: leave it there.
+        input_shape: sizes for dynamic dimensions, as `define_network` takes them: (N, C, H, W) where any may be a
+            (min, opt, max) triple, which goes into the optimization profile. Of several inputs: name -> shape. What is
+            left out stays dynamic, which is enough for the CPU.
+        name: the network's name; by default that of the file, without its suffix.
+        package: "tensorrt" or "tensorrt_rtx"; by default the one that suits this machine.
+
+    Raises:
+        FileError: the file, or one with its weights, is missing or can't be read.
+        NetworkError: it is not an ONNX model; TensorRT lacks operators of it, all of them named, or refuses a node; or
+            `input_shape` does not fit.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except FileNotFoundError as error:
+        raise FileError(f"There is no file {path}.") from error
+    except OSError as error:
+        raise FileError(f"Can't read {path}: {error.strerror or error}.") from error
+    model = _without_weights(path)
+    net = Network(name=name or path.stem, package=package)
+    parser = net.trt.OnnxParser(net.definition, net.log.bridge)
+    net.keep.append(parser)  # it owns the weights
+    net.log.take()
+    if not parser.parse_from_file(str(path)):
+        raise refusal.explain(parser, net, path, head, model)
+    if net.definition.num_outputs == 0 or (model is not None and not model.opset_import):
+        raise refusal.no_model(path, head)  # the parser takes few or no bytes for an empty model
+
+    net.definition.name = net.name
+    net.names.update((tensor.name, str(path)) for tensor in tensors_of(net.definition))
+    if input_shape is not None:
+        _set_shapes(net, input_shape)
+    net.precision = _precision(net)
+    net.info.update(precision=net.precision, source=str(path))
+    if model is not None:
+        net.info["modules"] = torch_names.module_outputs(model)
+    return net
+
+
+def _without_weights(path: Path) -> Any | None:
+    """The onnx.ModelProto, its weights left out; None without the package onnx, or if this is no such thing."""
+    if importlib.util.find_spec("onnx") is None:
+        return None
+    import onnx
+
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+    except Exception:  # protobuf's DecodeError, whose home differs between versions
+        return None
+    del model.graph.initializer[:]
+    return model
+
+
+def _set_shapes(net: Network, input_shape: Sequence[Dimension] | Mapping[str, Sequence[Dimension]]) -> None:
+    """Gives dynamic dimensions of inputs a size or, for a (min, opt, max) triple, a range in the profile."""
+    inputs = {tensor.name: tensor for tensor in map(net.definition.get_input, range(net.definition.num_inputs))}
+    if not isinstance(input_shape, Mapping):
+        if len(inputs) != 1:
+            raise NetworkError(f"{net.name} has the inputs {', '.join(inputs)}: give input_shape as {{name: shape}}.")
+        input_shape = dict.fromkeys(inputs, input_shape)
+    for name, shape in input_shape.items():
+        if name not in inputs:
+            raise NetworkError(f"{net.name} has no input {name!r}, but {', '.join(inputs)}.{near(name, inputs)}")
+        ranges = [tuple(size) if isinstance(size, Sequence) else (size, size, size) for size in shape]
+        known = tuple(inputs[name].shape)
+        if not all(len(sizes) == 3 and 1 <= sizes[0] <= sizes[1] <= sizes[2] for sizes in ranges):
+            raise NetworkError(f"input {name!r}: {shape} has more than sizes and (min, opt, max) in rising order.")
+        if len(ranges) != len(known) or any(n not in (-1, *sizes) for n, sizes in zip(known, ranges, strict=True)):
+            raise NetworkError(
+                f"input {name!r}: {shape} was asked for, but the model has {known}, where only -1 can be chosen. "
+                "Export it again with that dimension dynamic."
+            )
+        dims = tuple(n if n != -1 or isinstance(size, Sequence) else size for n, size in zip(known, shape, strict=True))
+        if dims != known:
+            inputs[name].shape = dims
+        if -1 in dims:
+            low, opt, high = zip(*ranges, strict=True)
+            net.profile[name] = (low, opt, high)
+    for tensor in tensors_of(net.definition):
+        try:
+            tuple(tensor.shape)
+        except (RuntimeError, ValueError) as error:  # as in Scope.layer
+            raise NetworkError(
+                f"{net.name} can't have inputs of the shape {input_shape}: TensorRT can't tell the shape of "
+                f"{tensor.name!r}. It says: {net.log.take()}"
+            ) from error
+
+
+def _precision(net: Network) -> str:
+    """The lowest precision of any tensor."""
+    types = {tensor.dtype for tensor in tensors_of(net.definition)}
+    return "bf16" if net.trt.bfloat16 in types else "fp16" if net.trt.float16 in types else "fp32"
