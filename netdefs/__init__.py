@@ -13,6 +13,7 @@ from netdefs.core.version import __version__
 if TYPE_CHECKING:
     from netdefs.core.marks import mark
     from netdefs.core.network import Network
+    from netdefs.core.parse import from_onnx
     from netdefs.core.weights import Weights
     from netdefs.core.wts import load_wts, save_wts
     from netdefs.debug import Report, compare
@@ -26,6 +27,7 @@ _HOME = {
     "Weights": "netdefs.core.weights",
     "build": "netdefs.engine",
     "compare": "netdefs.debug",
+    "from_onnx": "netdefs.core.parse",
     "load_engine": "netdefs.engine",
     "load_wts": "netdefs.core.wts",
     "mark": "netdefs.core.marks",
@@ -42,6 +44,7 @@ __all__ = [
     "__version__",
     "build",
     "compare",
+    "from_onnx",
     "load_engine",
     "load_wts",
     "mark",

@@ -156,7 +156,11 @@ def onnx_command(arguments: argparse.Namespace) -> int:
     """`netdefs onnx`."""
     output = Path(arguments.output or f"{Path(arguments.variant).stem}.onnx")
     refuse_existing(output, arguments.force)
-    if exists(arguments.variant):
+    if arguments.from_onnx:
+        _refuse_network_options(arguments, allowed="input_shape")
+        parsed = netdefs.from_onnx(arguments.variant, input_shape=arguments.input_shape)
+        netdefs.to_onnx(parsed, output, outputs=arguments.mark)
+    elif exists(arguments.variant):
         _refuse_network_options(arguments)
         with netdefs.load_engine(arguments.variant) as engine:
             if engine.target != "cpu":
@@ -183,11 +187,11 @@ def _define(arguments: argparse.Namespace, package: str | None = None) -> Networ
     return _model_of(arguments.variant).define_network(variant=arguments.variant, package=package, **config)
 
 
-def _refuse_network_options(arguments: argparse.Namespace) -> None:
-    """An engine is finished: options that describe a network to define would do nothing, so they are refused."""
+def _refuse_network_options(arguments: argparse.Namespace, allowed: str = "") -> None:
+    """A file is finished: options that describe a network to define would do nothing, so they are refused."""
     for name in NETWORK_OPTIONS:
-        if getattr(arguments, name) is not None:
-            raise InputError(f"--{name.replace('_', '-')} is for defining a variant; {arguments.variant} is an engine.")
+        if getattr(arguments, name) is not None and name != allowed:
+            raise InputError(f"--{name.replace('_', '-')} is for defining a variant; {arguments.variant} is a file.")
 
 
 def _model(module: ModuleType) -> Model:
@@ -382,6 +386,9 @@ def _parser() -> argparse.ArgumentParser:
 
     onnx = add("onnx", onnx_command, "Write a network as an ONNX model.", "netdefs onnx resnet50 -o resnet50.onnx")
     onnx.add_argument("variant", metavar="engine", help="a CPU engine file, or a variant to define now")
+    onnx.add_argument(
+        "--from-onnx", action="store_true", help="the file is any ONNX model: through NVIDIA's parser and back"
+    )
     onnx.add_argument("--mark", action="append", default=[], metavar="PATTERN", help="further layers to give out")
     network_options(onnx)
     write_options(onnx, ("-o", "--output"), "by default VARIANT.onnx")

@@ -185,7 +185,7 @@ def test_wrong_weights(folder, capsys):
     fails(
         capsys,
         ["build", "resnet18", "--weights", "weights/lenet5.wts"],
-        "weights/lenet5.wts does not fit resnet18",
+        "These weights don't fit resnet18: weights/lenet5.wts",
         "conv1.weight",
     )
     fails(capsys, ["build", "resnet18"], "No weights for resnet18", "gen_wts.py")

@@ -126,7 +126,7 @@ class Network(Convolutions, Pointwise, Spatial):
             raise NetworkError(f"{self.name} has no output: call net.finish(...) with what the definition returns.")
         problems = self.weights.problems()
         if problems:
-            raise WeightsError(f"{self.weights.source} does not fit {self.name}.\n{problems}")
+            raise WeightsError(f"These weights don't fit {self.name}: {self.weights.source}.\n{problems}")
 
     def class_count(self, num_classes: int | None, bias: str, default: int) -> int:
         """How many classes a head has: `num_classes`, or where that is None as many as the weight `bias` has values.

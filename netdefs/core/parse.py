@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netdefs.core import refusal, torch_names
+from netdefs.core import parser_errors, torch_names
 from netdefs.core.errors import FileError, NetworkError
 from netdefs.core.network import Dimension, Network, tensors_of
 from netdefs.core.scope import near
@@ -22,8 +22,8 @@ def from_onnx(
 ) -> Network:
     """A network like any other, made of an ONNX model by NVIDIA's parser.
 
-    Tensors keep their ONNX names. Where torch wrote down which module a tensor comes from, `info["modules"]` has it; that
-    takes the package onnx. The network is strongly typed: its precision is that of the model.
+    Tensors keep their ONNX names. Where torch wrote down which module a tensor is the output of, `info["modules"]` has
+    it; that takes the package onnx. The network is strongly typed: its precision is that of the model.
 
     Args:
         path: the model. Weights that lie in a file beside it are read as late as in the build: leave it there.
@@ -52,9 +52,9 @@ def from_onnx(
     net.keep.append(parser)  # it owns the weights
     net.log.take()
     if not parser.parse_from_file(str(path)):
-        raise refusal.explain(parser, net, path, head, model)
+        raise parser_errors.explain(parser, net, path, head, model)
     if net.definition.num_outputs == 0 or (model is not None and not model.opset_import):
-        raise refusal.no_model(path, head)  # the parser takes few or no bytes for an empty model
+        raise parser_errors.no_model(path, head)  # the parser takes few or no bytes for an empty model
 
     net.definition.name = net.name
     net.names.update((tensor.name, str(path)) for tensor in tensors_of(net.definition))

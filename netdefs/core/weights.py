@@ -55,7 +55,7 @@ class Weights:
         elif isinstance(source, Mapping):
             # TensorRT reads the memory it is given as late as in the build: what the caller can still change is copied.
             self._arrays = {str(key): np.array(as_numpy(value, str(key))) for key, value in source.items()}
-            self.source = "the given weights"
+            self.source = f"a dict of {len(self._arrays)} arrays"
         elif isinstance(source, str | os.PathLike):
             self._arrays, self.metadata = _read(Path(source))
             self.source = str(source)
@@ -137,11 +137,11 @@ class Weights:
         unused = self.unused()
         parts = []
         if missing:
-            parts.append(_listing(f"{len(missing)} of {len(self._expected)} keys are missing", missing, self._nearest))
+            parts.append(_listing(f"missing, {len(missing)} of {len(self._expected)} keys", missing, self._nearest))
         if wrong:
-            parts.append(_listing(f"{len(wrong)} keys have another size", wrong, self._explain_size))
+            parts.append(_listing(f"of another size, {_keys(wrong)}", wrong, self._explain_size))
         if unused:
-            parts.append(_listing(f"{len(unused)} keys are not used by the network", unused, lambda key: ""))
+            parts.append(_listing(f"not used by the network, {_keys(unused)}", unused, lambda key: ""))
         prefix = self._prefix(missing)
         if prefix:
             parts.append(
@@ -162,12 +162,14 @@ class Weights:
         return f" (the file has {near[0]})" if near else ""
 
     def _explain_size(self, key: str) -> str:
-        shape, size = self._expected[key], self._arrays[key].size
-        known = self.shape(key)
-        row = math.prod(shape[1:])
+        shape, size, known = self._expected[key], self._arrays[key].size, self.shape(key)
         text = f": the network has {shape}, the file {known if known is not None else f'{size} values'}"
-        if size != math.prod(shape) and size % row == 0:
-            text += f", which fits if the first dimension is {size // row}"
+        if known is None or len(known) != len(shape):
+            fits = size % math.prod(shape[1:]) == 0
+        else:
+            fits = known[1:] == shape[1:]
+        if fits and size != math.prod(shape):
+            text += f", which fits if the first dimension is {size // math.prod(shape[1:])}"
         return text
 
     def _prefix(self, missing: list[str]) -> str:
@@ -179,6 +181,10 @@ class Weights:
                 if all(prefix + name in self._arrays for name in missing):
                     return prefix
         return ""
+
+
+def _keys(found: list[str]) -> str:
+    return "1 key" if len(found) == 1 else f"{len(found)} keys"
 
 
 def _listing(title: str, keys: list[str], comment: Any) -> str:

@@ -75,7 +75,7 @@ def _check_keys(weights: Weights, state_dict: Mapping[str, Any]) -> WeightsFindi
     ignored = set(weights) - set(weights.unused())
     spare = [key for key in state_dict if key not in weights.taken and key not in ignored and not _is_counter(key)]
     keys = (*differing, *(KeyFinding(key, "is not used by the network") for key in spare))
-    more = f" {len(spare)} of the module's weights are not used by the network: {_names(spare)}." if spare else ""
+    more = f" Of the module's, {_count(spare)} not used by the network: {_names(spare)}." if spare else ""
     if not differing:
         return WeightsFinding("identical", f"All {len(weights.taken)} weights are identical to PyTorch's.{more}", keys)
     names = _names([finding.key for finding in differing])
@@ -84,7 +84,11 @@ def _check_keys(weights: Weights, state_dict: Mapping[str, Any]) -> WeightsFindi
         return WeightsFinding(
             "rounded", f"{len(differing)} weights equal PyTorch's rounded to {kinds}: {names}.{more}", keys
         )
-    return WeightsFinding("different", f"{len(differing)} weights are not PyTorch's: {names}.{more}", keys)
+    return WeightsFinding("different", f"{_count(differing)} not PyTorch's: {names}.{more}", keys)
+
+
+def _count(found: Sequence[Any]) -> str:
+    return "1 weight is" if len(found) == 1 else f"{len(found)} weights are"
 
 
 def _compare_key(

@@ -170,8 +170,8 @@ def test_every_problem_of_the_weights_in_one_message():
     with pytest.raises(WeightsError) as error:
         net.finish(y)
     for part in (
-        "does not fit small",
-        "1 of 2 keys are missing",
+        "These weights don't fit small: a dict of 3 arrays.",
+        "missing, 1 of 2 keys:",
         "conv.weight (the file has conv.weihgt)",
         "fc.weight: the network has (3, 4), the file (5, 4), which fits if the first dimension is 5",
         "left",

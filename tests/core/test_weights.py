@@ -78,7 +78,7 @@ def test_from_what_load_wts_gives(wts):
 def test_a_network_records_for_itself(wts):
     weights = netdefs.Weights(wts)
     for _ in range(2):
-        with pytest.raises(WeightsError, match="1 of 1 keys are missing"):
+        with pytest.raises(WeightsError, match="missing, 1 of 1 keys"):
             net = netdefs.Network(weights)
             net.finish(net.conv(net.input("x", (1, 3, 4, 4)), "other", 2, kernel=2, bias=False))
     assert weights.taken == {}

@@ -154,7 +154,7 @@ def test_transposed_weights_are_said_first(module):
     changed = seeded(Net())
     changed.load_state_dict(weights)
     report = netdefs.compare(network(changed), module, picture())
-    assert report.verdict.startswith("The weights differ: 1 weights are not PyTorch's: fc1.weight.")
+    assert report.verdict.startswith("The weights differ: 1 weight is not PyTorch's: fc1.weight.")
     assert report.first_bad.name == "fc1"
     assert report.weights.status == "different"
     assert report.weights.keys[0].key == "fc1.weight"

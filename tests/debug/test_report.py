@@ -65,7 +65,7 @@ def test_other_missing_and_spare_weights():
         "extra": ("is not used by the network", None),
     }
     assert finding.text == (
-        "2 weights are not PyTorch's: fc.weight, fc.bias. 1 of the module's weights are not used by the network: extra."
+        "2 weights are not PyTorch's: fc.weight, fc.bias. Of the module's, 1 weight is not used by the network: extra."
     )
 
 

@@ -44,34 +44,42 @@ def explain(parser: Any, net: Network, path: Path, head: bytes, model: Any | Non
     if outside:
         return FileError(
             f"{path} keeps its weights in another file, which can't be read: {outside[0].rstrip('.')}. "
-            f"It belongs beside {path.name}."
+            "Such files belong beside the model, under the name they were written with."
         )
     lacking: dict[str, list[str]] = {}
-    found = _nodes(model) if model is not None else ((each.node_operator(), each.node_name()) for each in errors)
+    found = ((each.node_operator(), _node(each)) for each in errors) if model is None else _nodes(model)
     plugins = {creator.name for creator in net.trt.get_plugin_registry().all_creators}
     for operator, node in found:
         if operator and operator not in plugins and not parser.supports_operator(operator):
             lacking.setdefault(operator, []).append(node)
+    refused = [error for error in errors if error.node_operator() not in lacking]
     parts = [f"{path} can't become a network of {net.trt.__name__} {net.trt.__version__}."]
     if lacking:
         parts += ["TensorRT lacks these operators:", *(f"  {each}: {_listed(lacking[each])}" for each in lacking)]
-    refused = [_refused(error, said) for error in errors if error.node_operator() not in lacking]
     if refused:
-        parts += ["Its parser says:", *dict.fromkeys(refused)]
-    parts.append(f"On the CPU, netdefs.load_engine({str(path)!r}) runs the model as it is.")
+        parts += ["Its parser says:", *dict.fromkeys(_refused(error, said) for error in refused)]
+    if all(error.code().name.startswith("UNSUPPORTED") for error in refused):
+        parts.append(f"On the CPU, netdefs.load_engine({str(path)!r}) may run the model as it is.")
     return NetworkError("\n".join(parts))
 
 
 def _refused(error: Any, said: list[str]) -> str:
-    """One error of the parser: node, operator and reason."""
-    reason = _reason(error.desc())
+    """One error of the parser: operator, node and reason."""
+    what, reason = f"{error.node_operator()} {_node(error)}", _reason(error.desc())
+    if error.func() == "importInput":
+        what = f"Input {error.file()!r}"  # that is where the parser puts its name
+    elif not error.node_operator():
+        what = "The model"
     if error.func() == "importInitializers":
         reason = next((line for line in said if "nitializer" in line), reason)  # the log tells which, and why
-    where = f"  {error.node_operator()} {error.node_name()!r}" if error.node_operator() else "  The model"
-    if error.func() == "importInput":
-        where = f"  Input {error.file()!r}"  # that is where the parser puts its name
-    inside = f" (inside of {' > '.join(error.local_function_stack())})" if error.local_function_stack_size() else ""
-    return f"{where}{inside}: {reason.rstrip('.!')}."
+    if error.local_function_stack_size():
+        what += f", inside of {' > '.join(error.local_function_stack())}"
+    return f"  {what}: {reason.rstrip('.!')}."
+
+
+def _node(error: Any) -> str:
+    """The node that an error is about: its name, or else its place."""
+    return repr(error.node_name()) if error.node_name() else f"number {error.node()}"
 
 
 def _reason(text: str) -> str:
@@ -80,7 +88,7 @@ def _reason(text: str) -> str:
     text = " ".join(line for line in lines if not line.startswith("Invalid Node - "))
     for pattern in (
         r'&& "(?P<reason>.*)"$',  # condition && "reason"
-        r"Error Code \d+: [\w ]+ \((?P<reason>.*?) In \S+ at \S+\)",  # call: Error Code 4: Shape Error (reason In f at file)
+        r"Error Code \d+: [\w ]+ \((?P<reason>.*?) In \S+ at \S+\)",  # Error Code 4: kind (reason In function at file)
         r"^Assertion failed: .*?[^:]: (?P<reason>.*)$",  # Assertion failed: condition: reason
     ):
         match = re.search(pattern, text)
@@ -91,7 +99,7 @@ def _reason(text: str) -> str:
 
 def _listed(nodes: list[str]) -> str:
     more = f" and {len(nodes) - LISTED} more" if len(nodes) > LISTED else ""
-    return ", ".join(f"{node!r}" for node in nodes[:LISTED]) + more
+    return ", ".join(nodes[:LISTED]) + more
 
 
 def _nodes(model: Any) -> Iterator[tuple[str, str]]:
@@ -101,6 +109,6 @@ def _nodes(model: Any) -> Iterator[tuple[str, str]]:
     while waiting:
         for node in waiting.pop(0).node:
             if node.op_type not in functions:
-                yield node.op_type, node.name or node.output[0]
+                yield node.op_type, repr(node.name) if node.name else f"the one of {node.output[0]!r}"
             for attribute in node.attribute:
                 waiting += [attribute.g] if attribute.HasField("g") else attribute.graphs
