@@ -6,9 +6,10 @@ Exit codes: 0 all is well; 1 `diff` found a layer out of tolerance; 2 something 
 import argparse
 import json
 import math
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +25,7 @@ from netdefs.core.network import PRECISIONS, Dimension, Network
 from netdefs.core.scope import near
 from netdefs.core.zoo import Model
 
-OK, DIFFERENT, BAD = 0, 1, 2
+OK, DIFFERENT, BAD, INTERRUPTED = 0, 1, 2, 130
 NETWORK_OPTIONS = ("weights", "precision", "input_shape", "num_classes", "fold_bn")
 console = Console()
 
@@ -33,13 +34,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.command(arguments))
+        code = int(arguments.command(arguments))
+        sys.stdout.flush()
+        return code
     except NetdefsError as error:
         print(f"netdefs {arguments.name}: {error}", file=sys.stderr)
         return BAD
-    except BrokenPipeError:  # `netdefs ... | head`
-        sys.stderr.close()
-        return OK
+    except KeyboardInterrupt:
+        print(f"netdefs {arguments.name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:  # writing to standard output: files have errors of their own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it once more at the end
+        if isinstance(error, BrokenPipeError):  # `netdefs ... | head`
+            return OK
+        print(f"netdefs {arguments.name}: can't write to standard output: {error.strerror}", file=sys.stderr)
+        return BAD
 
 
 def list_command(arguments: argparse.Namespace) -> int:
@@ -99,7 +108,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     if arguments.output:
         refuse_existing(arguments.output, arguments.force)
     with netdefs.load_engine(arguments.engine) as engine:
-        outputs = engine.run(_feeds(arguments, engine.inputs, engine.info))
+        outputs = engine.run(_feeds(arguments, engine.inputs, engine.profile, engine.info))
         info = engine.info
     if arguments.output:
         with atomic_write(arguments.output) as file:
@@ -116,7 +125,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     for i, best in enumerate(top):
         table = Table("class", "probability", title=f"Picture {i + 1} of {len(top)}" if len(top) > 1 else None)
         for row in best:
-            table.add_row(str(row["label"]), f"{row['probability']:.4f}")
+            table.add_row(str(row["label"]), _number(row["probability"]))
         console.print(table)
     return OK
 
@@ -131,14 +140,14 @@ def diff_command(arguments: argparse.Namespace) -> int:
     if exists(arguments.variant):
         _refuse_network_options(arguments)
         compared: Any = netdefs.load_engine(arguments.variant)
-        inputs, info = compared.inputs, compared.info
+        inputs = compared.inputs
     else:
         compared = _define(arguments)
-        inputs, info = _network_inputs(compared), compared.info
+        inputs = _network_inputs(compared)
     report = netdefs.compare(
         compared,
         module,
-        _feeds(arguments, inputs, info),
+        _feeds(arguments, inputs, compared.profile, compared.info),
         layers=arguments.layers,
         mode=arguments.mode,
         tolerance=arguments.tolerance,
@@ -214,13 +223,17 @@ def _network_inputs(network: Network) -> dict[str, Any]:
     return {tensor.name: TensorInfo(tuple(tensor.shape), np.dtype(np.float32)) for tensor in tensors}
 
 
-def _feeds(arguments: argparse.Namespace, inputs: dict[str, Any], info: dict[str, Any]) -> dict[str, np.ndarray]:
-    """What --image, --input or neither says to feed the network's only input with."""
+def _feeds(
+    arguments: argparse.Namespace, inputs: dict[str, Any], profile: Mapping[str, Any], info: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """What --image, --input or neither says to feed the network's only input; dynamic sizes are the profile's opt."""
     if len(inputs) != 1:
         raise InputError(
             f"This network has {len(inputs)} inputs; the command line feeds one. Use Engine.run in Python."
         )
     (name, (shape, _)), *_ = inputs.items()
+    usual = profile[name][1] if name in profile else [1 if axis == 0 else 224 for axis in range(len(shape))]
+    sizes = [size if size > 0 else int(usual[axis]) for axis, size in enumerate(shape)]
     if arguments.image:
         from netdefs.vision import preprocess, read_image
 
@@ -228,7 +241,7 @@ def _feeds(arguments: argparse.Namespace, inputs: dict[str, Any], info: dict[str
             raise InputError(
                 "This engine does not say how it wants pictures; give --input FILE.npy instead of --image."
             )
-        height, width = (known if known > 0 else 224 for known in shape[2:])
+        height, width = sizes[2:]
         batch = [preprocess(read_image(path), info["preprocess"], (height, width)) for path in arguments.image]
         return {name: np.concatenate(batch)}
     if arguments.input:
@@ -236,8 +249,7 @@ def _feeds(arguments: argparse.Namespace, inputs: dict[str, Any], info: dict[str
     if not hasattr(arguments, "module"):
         raise InputError("Give the engine something to run on: --image PICTURE or --input FILE.npy.")
     # Two networks can be compared on any input; noise of order 1 is what a normalized picture looks like to them.
-    known = [size if size > 0 else (1 if axis == 0 else 224) for axis, size in enumerate(shape)]
-    return {name: np.random.default_rng(0).standard_normal(known, dtype=np.float32)}
+    return {name: np.random.default_rng(0).standard_normal(sizes, dtype=np.float32)}
 
 
 def _load_npy(path: str) -> np.ndarray:
@@ -251,16 +263,19 @@ def _load_npy(path: str) -> np.ndarray:
 
 def _top(outputs: dict[str, np.ndarray], count: int, labels_file: str | None) -> list[list[dict[str, Any]]]:
     """The most probable classes of each picture, from the outputs `prob` or `logits`."""
-    labels = _read_labels(labels_file) if labels_file else []
+    labels = _read_labels(labels_file) if labels_file is not None else None
     if "prob" in outputs:
         probabilities = outputs["prob"]
     else:
         exponentials = np.exp(outputs["logits"] - outputs["logits"].max(1, keepdims=True))
         probabilities = exponentials / exponentials.sum(1, keepdims=True)
-    if labels and len(labels) != probabilities.shape[1]:
+    if labels is not None and len(labels) != probabilities.shape[1]:
         raise InputError(f"{labels_file} has {len(labels)} lines, and the network {probabilities.shape[1]} classes.")
     return [
-        [{"label": labels[i] if labels else int(i), "probability": float(row[i])} for i in np.argsort(-row)[:count]]
+        [
+            {"label": int(i) if labels is None else labels[i], "probability": _finite(row[i])}
+            for i in np.argsort(-row)[:count]
+        ]
         for row in probabilities
     ]
 
@@ -275,9 +290,12 @@ def _read_labels(path: str) -> list[str]:
 def _statistics(array: np.ndarray) -> dict[str, Any]:
     numbers: dict[str, float | None] = {}
     for key in ("min", "max", "mean"):
-        number = float(getattr(array, key)())
-        numbers[key] = number if math.isfinite(number) else None  # JSON has no NaN
+        numbers[key] = _finite(getattr(array, key)())
     return {"shape": list(array.shape), "dtype": str(array.dtype), **numbers}
+
+
+def _finite(number: Any) -> float | None:
+    return float(number) if math.isfinite(number) else None  # JSON has no NaN
 
 
 def _number(number: float | None) -> str:
@@ -307,7 +325,15 @@ def _shape(text: str) -> tuple[Dimension, ...]:
     return tuple(sizes)
 
 
-_shape.__name__ = "shape"  # argparse puts it into its message
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+# argparse puts these into its messages.
+_shape.__name__ = "shape"
+_count.__name__ = "positive number"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -363,7 +389,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("engine", help="a file that `netdefs build` or Engine.save wrote")
     feed_options(run)
-    run.add_argument("--top", type=int, default=5, help="how many classes to show (default 5)")
+    run.add_argument("--top", type=_count, default=5, help="how many classes to show (default 5)")
     run.add_argument("--labels", help="a text file with a class name on each line")
     write_options(run, ("-o", "--output"), "write the outputs to this .npz")
 

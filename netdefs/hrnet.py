@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from netdefs.core.blocks import basic_block, bottleneck, conv_bn, conv_bn_relu, layer, upsample
+from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.preprocess import IMAGENET
 from netdefs.core.scope import Tensor
@@ -57,6 +58,11 @@ def define(
 
 def backbone(net: Network, x: Tensor, config: dict[str, Any], eps: float = 1e-5) -> list[Tensor]:
     """Stem and stages: (N, 3, H, W) -> four branches, of `width * 2**i` channels at H / 2**(2 + i)."""
+    for size in x.shape[2:]:
+        if size > 0 and size % 32:
+            raise NetworkError(
+                f"HRNet's height and width must be multiples of 32, such as {size // 32 * 32 + 32}, not {size}."
+            )
     channels, blocks = config["stem"]
     x = conv_bn_relu(net, x, "conv1", "bn1", 64, kernel=3, stride=2, eps=eps)
     x = conv_bn_relu(net, x, "conv2", "bn2", 64, kernel=3, stride=2, eps=eps)

@@ -1,6 +1,8 @@
 """The `netdefs` command, called in-process; tests/test_readme.py runs it as a reader does."""
 
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -89,6 +91,8 @@ def test_build_for_gpus_that_are_not_here(folder, capsys):
 
 def test_dynamic_input_shape(folder, capsys):
     assert main(["build", "lenet5", "--target", "cpu", "--input-shape", "1:2:8x1x32x32", "-o", "d.engine"]) == 0
+    assert main(["diff", "d.engine", "examples.lenet_torch:lenet5", "--checkpoint", "lenet5.pth"]) == 0
+    capsys.readouterr()
     assert main(["run", "d.engine", "--image", "photo.png", "photo.png", "--json"]) == 0
     text = capsys.readouterr().out
     assert len(json.loads(text[text.index("{") :])["top"]) == 2
@@ -115,6 +119,28 @@ def test_run_on_a_picture(engine, folder, capsys):
     (folder / "names.txt").write_text("one\ntwo\n")
     fails(capsys, ["run", str(engine), "--image", "photo.png", "--labels", "names.txt"], "2 lines", "10 classes")
     fails(capsys, ["run", str(engine), "--image", "photo.png", "--labels", "nothing.txt"], "nothing.txt")
+    (folder / "names.txt").write_text("")
+    fails(capsys, ["run", str(engine), "--image", "photo.png", "--labels", "names.txt"], "0 lines", "10 classes")
+    with pytest.raises(SystemExit):
+        main(["run", str(engine), "--image", "photo.png", "--top", "-3"])
+    assert "invalid positive number value: '-3'" in capsys.readouterr().err
+
+
+def test_values_that_json_lacks(engine, folder, capsys):
+    np.save("nan.npy", np.full((1, 1, 32, 32), np.nan, np.float32))
+    assert main(["run", str(engine), "--input", "nan.npy", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outputs"]["prob"]["max"] is None
+    assert main(["run", str(engine), "--input", "nan.npy"]) == 0
+    assert "not finite" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("sink", "code"), [("/dev/full", 2), ("head", 0)])
+def test_standard_output_that_is_full_or_closed(sink, code):
+    redirect = "| head -c 0" if sink == "head" else f"> {sink}"
+    command = f"set -o pipefail; {sys.executable} -m netdefs.cli list --json {redirect}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert ("standard output" in done.stderr) == (code == 2)
 
 
 def test_run_on_an_array(engine, folder, capsys):

@@ -4,12 +4,12 @@ import fnmatch
 from typing import Any
 
 from netdefs.core.errors import NetworkError
-from netdefs.core.network import tensors_of
+from netdefs.core.network import definition_of, results_of
 from netdefs.core.scope import near
 
 
 def mark(network: Any, pattern: str) -> list[str]:
-    """Marks every tensor whose name matches `pattern` as an output, in addition to those there are.
+    """Marks every layer's output whose name matches `pattern` as an output, in addition to those there are.
 
     Marking keeps TensorRT from fusing across the layer, which can change its speed and its last digits.
 
@@ -23,9 +23,9 @@ def mark(network: Any, pattern: str) -> list[str]:
     Raises:
         NetworkError: nothing matches.
     """
-    definition = getattr(network, "definition", network)
-    tensors = tensors_of(definition)
-    found = [t for t in tensors if fnmatch.fnmatchcase(t.name, pattern) and not t.is_network_input]
+    definition = definition_of(network)
+    tensors = results_of(definition)
+    found = [tensor for tensor in tensors if fnmatch.fnmatchcase(tensor.name, pattern)]
     if not found:
         raise NetworkError(f"No layer's output matches {pattern!r}.{near(pattern, [t.name for t in tensors])}")
     for tensor in found:

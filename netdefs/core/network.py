@@ -146,16 +146,39 @@ class Network(Convolutions, Pointwise, Spatial):
         Raises:
             NetworkError: there is none; the message has the nearest names.
         """
-        for tensor in tensors_of(self.definition):
+        for tensor in results_of(self.definition):
             if tensor.name == name:
                 return tensor
         raise NetworkError(f"{self.name} has no tensor {name!r}.{near(name, self.names)}")
 
 
+def definition_of(network: Any) -> Any:
+    """The `INetworkDefinition` of a `Network`, or the one that was given.
+
+    Raises:
+        NetworkError: it is neither.
+    """
+    definition = getattr(network, "definition", network)
+    if not hasattr(definition, "num_layers"):
+        raise NetworkError(f"This takes a netdefs Network or an INetworkDefinition, not {type(network).__name__}.")
+    return definition
+
+
 def tensors_of(definition: Any) -> list[Tensor]:
     """The inputs of a network definition and every layer's outputs, in execution order."""
-    tensors = [definition.get_input(i) for i in range(definition.num_inputs)]
-    for i in range(definition.num_layers):
-        layer = definition.get_layer(i)
-        tensors += [layer.get_output(j) for j in range(layer.num_outputs)]
-    return [tensor for tensor in tensors if tensor is not None]
+    inputs = [definition.get_input(i) for i in range(definition.num_inputs)]
+    return inputs + [tensor for layer in _layers(definition) for tensor in _outputs(layer)]
+
+
+def results_of(definition: Any) -> list[Tensor]:
+    """What the layers of a network definition compute, in execution order: all their outputs, but for constants."""
+    return [t for layer in _layers(definition) if layer.type.name != "CONSTANT" for t in _outputs(layer)]
+
+
+def _layers(definition: Any) -> list[Any]:
+    return [definition.get_layer(i) for i in range(definition.num_layers)]
+
+
+def _outputs(layer: Any) -> list[Tensor]:
+    outputs = [layer.get_output(i) for i in range(layer.num_outputs)]
+    return [tensor for tensor in outputs if tensor is not None]

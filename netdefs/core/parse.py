@@ -26,10 +26,11 @@ def from_onnx(
     it; that takes the package onnx. The network is strongly typed: its precision is that of the model.
 
     Args:
-        path: the model. Weights that lie in a file beside it are read as late as in the build: leave it there.
+        path: the model. Weights in a file beside it are not copied but mapped into memory: don't write into that file as
+            long as the network is used.
         input_shape: sizes for dynamic dimensions, as `define_network` takes them: (N, C, H, W) where any may be a
-            (min, opt, max) triple, which goes into the optimization profile. Of several inputs: name -> shape. What is
-            left out stays dynamic, which is enough for the CPU.
+            (min, opt, max) triple, which goes into the optimization profile. With several inputs: name -> shape. Inputs
+            that are left out stay dynamic, which is enough for the CPU.
         name: the network's name; by default that of the file, without its suffix.
         package: "tensorrt" or "tensorrt_rtx"; by default the one that suits this machine.
 
@@ -77,8 +78,13 @@ def _without_weights(path: Path) -> Any | None:
         model = onnx.ModelProto.FromString(path.read_bytes())
     except Exception:  # protobuf's DecodeError, whose home differs between versions
         return None
-    del model.graph.initializer[:]
-    return model
+    # Protobuf frees memory only with the whole message: what is needed is copied, before the parser makes its own copy.
+    kept = onnx.ModelProto(
+        producer_name=model.producer_name, opset_import=model.opset_import, functions=model.functions
+    )
+    kept.graph.node.extend(model.graph.node)
+    kept.graph.output.extend(model.graph.output)
+    return kept
 
 
 def _set_shapes(net: Network, input_shape: Sequence[Dimension] | Mapping[str, Sequence[Dimension]]) -> None:
@@ -92,15 +98,15 @@ def _set_shapes(net: Network, input_shape: Sequence[Dimension] | Mapping[str, Se
         if name not in inputs:
             raise NetworkError(f"{net.name} has no input {name!r}, but {', '.join(inputs)}.{near(name, inputs)}")
         ranges = [tuple(size) if isinstance(size, Sequence) else (size, size, size) for size in shape]
-        known = tuple(inputs[name].shape)
         if not all(len(sizes) == 3 and 1 <= sizes[0] <= sizes[1] <= sizes[2] for sizes in ranges):
-            raise NetworkError(f"input {name!r}: {shape} has more than sizes and (min, opt, max) in rising order.")
-        if len(ranges) != len(known) or any(n not in (-1, *sizes) for n, sizes in zip(known, ranges, strict=True)):
+            raise NetworkError(f"input {name!r}: {shape} is not made of sizes and (min, opt, max) in rising order.")
+        known = tuple(inputs[name].shape)
+        if len(shape) != len(known) or any(n not in (-1, size) for n, size in zip(known, shape, strict=True)):
             raise NetworkError(
-                f"input {name!r}: {shape} was asked for, but the model has {known}, where only -1 can be chosen. "
+                f"input {name!r}: {shape} was asked for, but the model has {known}, where only a -1 can be chosen. "
                 "Export it again with that dimension dynamic."
             )
-        dims = tuple(n if n != -1 or isinstance(size, Sequence) else size for n, size in zip(known, shape, strict=True))
+        dims = tuple(-1 if isinstance(size, Sequence) else size for size in shape)
         if dims != known:
             inputs[name].shape = dims
         if -1 in dims:
@@ -111,8 +117,8 @@ def _set_shapes(net: Network, input_shape: Sequence[Dimension] | Mapping[str, Se
             tuple(tensor.shape)
         except (RuntimeError, ValueError) as error:  # as in Scope.layer
             raise NetworkError(
-                f"{net.name} can't have inputs of the shape {input_shape}: TensorRT can't tell the shape of "
-                f"{tensor.name!r}. It says: {net.log.take()}"
+                f"The inputs of {net.name} can't have the shapes {dict(input_shape)}: {tensor.name!r} would have none. "
+                f"TensorRT: {net.log.take()}"
             ) from error
 
 

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import sys
+import weakref
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, TypeVar
@@ -38,7 +39,9 @@ class Scope:
         self.path = ""
         self.names: dict[str, str] = {}  # tensor name -> where it was added
         self.folded: dict[str, str] = {}  # convolution -> the batch norm that it was folded into
-        self.keep: list[np.ndarray] = []  # memory that TensorRT reads until the build is over
+        self.keep: list[Any] = []  # memory that TensorRT reads until the build is over
+        # It must live as long as the definition, which may outlive this object, and holds no reference to it.
+        weakref.finalize(definition, self.keep.clear).atexit = False
 
     def __truediv__(self: Self, child: str | int) -> Self:
         scope = copy.copy(self)
@@ -83,9 +86,12 @@ class Scope:
         for i in range(layer.num_outputs):
             output = layer.get_output(i)
             try:
-                tuple(output.shape)
+                shape = tuple(output.shape)
             except (RuntimeError, ValueError) as error:  # RTX raises; TensorRT 11 gives a Dims of negative length
                 raise NetworkError(self._refusal(path, where, inputs)) from error
+            # An argument that a layer can't have is only logged by TensorRT, and then ignored.
+            if self.log.complaints or 0 in shape:
+                raise NetworkError(self._refusal(path, where, inputs, shape))
             self._claim(path if i == 0 else f"{path}.{i}", where)
             output.name = path if i == 0 else f"{path}.{i}"
         layer.name = path
@@ -170,8 +176,10 @@ class Scope:
             )
         self.names[path] = where
 
-    def _refusal(self, path: str, where: str, inputs: Sequence[Tensor]) -> str:
+    def _refusal(self, path: str, where: str, inputs: Sequence[Tensor], shape: tuple[int, ...] = ()) -> str:
         lines = [f"TensorRT refused the layer {path!r}, added at {where}."]
+        if 0 in shape:
+            lines[0] = f"The layer {path!r}, added at {where}, would have an empty output, {shape}."
         lines += [f"  input: {describe(x)}" for x in inputs]
         said = self.log.take()
         lines += [f"  TensorRT: {line}" for line in said.splitlines()]
@@ -180,7 +188,17 @@ class Scope:
 
 def pair(value: IntPair) -> tuple[int, int]:
     """An int as (int, int): PyTorch's rule for height and width."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    both = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(both) != 2 or not all(isinstance(n, int | np.integer) for n in both):
+        raise NetworkError(f"A size for height and width is an int or a pair of ints, not {value!r}.")
+    return int(both[0]), int(both[1])
+
+
+def configure(layer: Layer | None, **attributes: Any) -> None:
+    """Sets attributes of a layer that was just added; `Scope.layer` reports one that TensorRT did not add."""
+    if layer is not None:
+        for name, value in attributes.items():
+            setattr(layer, name, value)
 
 
 def describe(x: Tensor) -> str:

@@ -98,13 +98,12 @@ class Weights:
         if key not in self._arrays:
             return None
         if key in self.metadata.get("shapes", {}):
-            return tuple(self.metadata["shapes"][key])
+            return self.metadata["shapes"][key]
         return None if self.metadata.get("flat") else self._arrays[key].shape
 
     def eps(self, module: str) -> float | None:
         """The BatchNorm eps that gen_wts found for a module, or None where the checkpoint did not tell."""
-        value = self.metadata.get("eps", {}).get(module)
-        return None if value is None else float(value)
+        return self.metadata.get("eps", {}).get(module)
 
     def take(self, key: str, shape: tuple[int, ...]) -> np.ndarray:
         """The array `key` as read-only float32 of `shape`.
@@ -147,6 +146,10 @@ class Weights:
             parts.append(
                 f"Every missing name is there with the prefix {prefix!r}: strip it with gen_wts.py --prefix {prefix}"
             )
+        elif missing or unused:
+            parts.append(
+                "`python tools/gen_wts.py CHECKPOINT --dry-run` lists a checkpoint's keys; --skip leaves some out."
+            )
         return "\n".join(parts)
 
     def _mismatch(self, key: str, shape: tuple[int, ...]) -> bool:
@@ -164,10 +167,8 @@ class Weights:
     def _explain_size(self, key: str) -> str:
         shape, size, known = self._expected[key], self._arrays[key].size, self.shape(key)
         text = f": the network has {shape}, the file {known if known is not None else f'{size} values'}"
-        if known is None or len(known) != len(shape):
-            fits = size % math.prod(shape[1:]) == 0
-        else:
-            fits = known[1:] == shape[1:]
+        flat = known is None or len(known) != len(shape)
+        fits = size % math.prod(shape[1:]) == 0 if flat or known is None else known[1:] == shape[1:]
         if fits and size != math.prod(shape):
             text += f", which fits if the first dimension is {size // math.prod(shape[1:])}"
         return text
@@ -217,7 +218,11 @@ def _read_sidecar(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     try:
         found = json.loads(sidecar.read_text(encoding="utf-8"))
         told = found["weights_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found["shapes"] = {key: tuple(map(int, shape)) for key, shape in found["shapes"].items()}
+        found["eps"] = {module: float(eps) for module, eps in found["eps"].items()}
+        if not all(0 <= eps < math.inf for eps in found["eps"].values()):
+            raise ValueError("an eps is negative or no number")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{sidecar} is not what gen_wts writes ({error!r}). {advice}") from error
     if told != weights_sha256(arrays):
         raise WeightsError(f"{sidecar} describes other weights than those in {path.name}. {advice}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netdefs.core.errors import NetdefsError, WeightsError
+from netdefs.core.errors import NetdefsError, NetworkError, WeightsError
 from netdefs.core.network import Dimension, Network
 from netdefs.core.preprocess import Preprocess
 from netdefs.core.scope import near
@@ -85,6 +85,8 @@ class Model:
         config_of(self.variants, variant)
         source = find_weights(variant) if weights is None else weights
         shape = tuple(self.input_shape if input_shape is None else input_shape)
+        if len(shape) != len(self.input_shape):
+            raise NetworkError(f"input_shape={shape}: {variant} takes 4 dimensions, such as {self.input_shape}.")
         net = Network(source, variant, precision, fold_bn=fold_bn, package=package)
         x = net.input("input", shape)
         outputs = self.define(net, x, variant, **config)

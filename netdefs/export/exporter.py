@@ -11,6 +11,7 @@ from onnx import helper
 
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import ExportError
+from netdefs.core.network import definition_of
 from netdefs.core.scope import near
 from netdefs.core.version import __version__
 from netdefs.export.context import Context
@@ -52,7 +53,7 @@ def to_onnx(
         ExportError: a layer can't be written, `opset` is too low for one, or a name in `outputs` matches nothing.
         FileError: `path` can't be written.
     """
-    definition = getattr(network, "definition", network)
+    definition = definition_of(network)
     trt = tensorrt.module_of(definition)
     if opset is not None and not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
         raise ExportError(f"opset {opset}: this writes opset {LOWEST_OPSET} to {HIGHEST_OPSET}.")

@@ -1,7 +1,10 @@
 """`Network`: names, scopes, checks and errors."""
 
+import gc
+
 import numpy as np
 import pytest
+import torch
 
 import netdefs
 from netdefs.core.blocks import conv_bn, conv_bn_relu, layer, squeeze_excite
@@ -85,6 +88,21 @@ def test_raw_tensorrt_calls_can_be_mixed_in():
     ("call", "words"),
     [
         (lambda net, x: net.conv(x, "c", 4, kernel=3, groups=2), "groups=2 does not divide the 3 channels"),
+        (lambda net, x: net.conv(x, "c", 4, kernel=3, groups=0), "groups=0 does not divide"),
+        (lambda net, x: net.conv(x, "c", 4, kernel=3, stride=0), "refused the layer 'c'"),
+        (lambda net, x: net.conv(x, "c", 4, kernel=3, padding=-1), "refused the layer 'c'"),
+        (lambda net, x: net.conv(x, "c", 4, kernel=3, dilation=0), "refused the layer 'c'"),
+        (lambda net, x: net.conv(x, "c", 4, kernel=3, stride=(1, 1, 1)), r"not \(1, 1, 1\)"),
+        (lambda net, x: net.conv(x, "c", 4, kernel=3, padding="same"), "a pair of ints, not 'same'"),
+        (lambda net, x: net.conv(x, "c", 4, kernel=3, stride=1.5), "not 1.5"),
+        (lambda net, x: net.deconv(x, "c", 4, 2, stride=0), "must be smaller|refused the layer 'c'"),
+        (lambda net, x: net.max_pool(x, "p", 0), r"kernel=\(0, 0\).* can't be"),
+        (lambda net, x: net.max_pool(x, "p", 2, stride=-1), r"stride=\(-1, -1\).* can't be"),
+        (lambda net, x: net.avg_pool(x, "p", 2, padding=-1), r"padding=\(-1, -1\) can't be"),
+        (lambda net, x: net.max_pool(x, "p", 100), r"empty output, \(1, 3, 0, 0\)|refused the layer 'p'"),
+        (lambda net, x: net.upsample(x, "u", 0), r"empty output|refused the layer 'u'"),
+        (lambda net, x: net.split(x, "s", 0, dim=1), "split_size=0 must be positive"),
+        (lambda net, x: net.batch_norm(x, "b", eps=-1.0), r"b: running_var \+ eps must be positive"),
         (
             lambda net, x: net.deconv(x, "c", 4, 2, stride=2, output_padding=2),
             r"output_padding=\(2, 2\) must be smaller",
@@ -267,6 +285,31 @@ def test_mark():
     with pytest.raises(NetworkError, match="no tensor 'layer3'"):
         net.tensor("layer3")
     assert net.tensor("layer1.relu").name == "layer1.relu"
+
+
+def test_marks_are_for_what_layers_compute():
+    net = netdefs.Network({"fc.weight": np.ones((2, 3), np.float32), "fc.bias": np.zeros(2, np.float32)})
+    net.finish(net.output(net.linear(net.input("x", (1, 3)), "fc", 2), "y"))
+    assert netdefs.mark(net, "fc*") == ["fc.matmul", "fc"], "not its constants"
+    with pytest.raises(NetworkError, match="a netdefs Network or an INetworkDefinition, not int"):
+        netdefs.mark(5, "*")
+
+
+def test_bfloat16_weights_live_as_long_as_the_definition():
+    def define():
+        weight = np.random.default_rng(0).standard_normal((64, 64, 3, 3), dtype=np.float32)
+        net = netdefs.Network({"c.weight": weight}, precision="bf16")
+        net.finish(net.output(net.conv(net.input("x", (1, 64, 8, 8)), "c", 64, kernel=3, bias=False), "y"))
+        return net.definition, weight
+
+    definition, weight = define()
+    gc.collect()
+    junk = [np.full((64, 64, 3, 3), np.nan, np.float32) for _ in range(20)]  # what would lie in freed memory
+    x = np.random.default_rng(1).standard_normal((1, 64, 8, 8), dtype=np.float32)
+    with netdefs.build(definition, target="cpu") as engine:
+        got = engine.run({"x": x})["y"]
+    expected = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(weight)).numpy()
+    assert len(junk) == 20 and np.linalg.norm(got - expected) < 1e-2 * np.linalg.norm(expected)
 
 
 def test_mark_takes_a_raw_definition():

@@ -61,6 +61,22 @@ def test_a_sidecar_of_other_weights_is_refused(wts):
         netdefs.Weights(wts)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shapes": None},
+        {"shapes": {"conv.weight": 5}},
+        {"eps": {"bn": "x"}},
+        {"eps": {"bn": -1e-5}},
+        {"eps": {"bn": float("nan")}},
+    ],
+)
+def test_a_damaged_sidecar_is_refused(wts, change):
+    write_sidecar(wts, **change)
+    with pytest.raises(WeightsError, match="is not what gen_wts writes"):
+        netdefs.Weights(wts)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
 def test_a_broken_sidecar_is_refused(wts, text):
     (wts.parent / "small.wts.json").write_text(text)

@@ -6,7 +6,7 @@ import numpy as np
 
 from netdefs.core.errors import NetworkError
 from netdefs.core.layers.shaping import Shaping
-from netdefs.core.scope import IntPair, Layer, Tensor, pair
+from netdefs.core.scope import IntPair, Layer, Tensor, configure, pair
 from netdefs.core.weights import COUNTER
 
 
@@ -81,7 +81,7 @@ class Convolutions(Shaping):
             x, out_channels, pair(kernel), weight, self.trt.Weights(x.dtype) if any(beyond) else offset
         )
         _configure(layer, stride, pad, dilation, groups)
-        layer.post_padding = tuple(max(p - g, 0) for g, p in zip(grow, pad, strict=True))
+        configure(layer, post_padding=tuple(max(p - g, 0) for g, p in zip(grow, pad, strict=True)))
         out = self.layer(layer, inner, x)
         if not any(beyond):
             return out
@@ -121,7 +121,10 @@ class Convolutions(Shaping):
             self.weights.take(scope.path_of(key), (channels,)).astype(np.float64)
             for key in ("weight", "bias", "running_mean", "running_var")
         )
-        scale = gamma / np.sqrt(var + (eps if known is None else known))
+        variance = var + (eps if known is None else known)
+        if not (variance > 0).all():
+            raise NetworkError(f"{scope.path}: running_var + eps must be positive; its smallest is {variance.min():g}.")
+        scale = gamma / np.sqrt(variance)
         return scale, beta - mean * scale
 
     def folded_conv(
@@ -172,13 +175,10 @@ class Convolutions(Shaping):
 
     def _channels_per_group(self, x: Tensor, path: str, groups: int) -> int:
         channels = self.known_size(x, 1, path)
-        if channels % groups:
+        if groups < 1 or channels % groups:
             raise NetworkError(f"{path}: groups={groups} does not divide the {channels} channels of its input.")
         return channels // groups
 
 
 def _configure(layer: Layer, stride: IntPair, padding: IntPair, dilation: IntPair, groups: int) -> None:
-    layer.stride_nd = pair(stride)
-    layer.padding_nd = pair(padding)
-    layer.dilation_nd = pair(dilation)
-    layer.num_groups = groups
+    configure(layer, stride_nd=pair(stride), padding_nd=pair(padding), dilation_nd=pair(dilation), num_groups=groups)

@@ -23,6 +23,8 @@ class Shaping(Scope):
         path = self.path_of(name)
         axis = axis_of(dim, x, path)
         total = self.known_size(x, axis, path)
+        if isinstance(split_size, int) and split_size < 1:
+            raise NetworkError(f"{path}: split_size={split_size} must be positive.")
         if isinstance(split_size, int):
             split_size = [min(split_size, total - start) for start in range(0, total, split_size)]
         if sum(split_size) != total:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from netdefs.core.errors import NetworkError
 from netdefs.core.layers.shaping import Shaping, sizes_of
-from netdefs.core.scope import IntPair, Tensor, pair
+from netdefs.core.scope import IntPair, Layer, Tensor, configure, pair
 
 
 class Spatial(Shaping):
@@ -22,15 +22,8 @@ class Spatial(Shaping):
         """`nn.MaxPool2d`; `stride` is the kernel's size by default."""
         window, step, pad = self._windows(name, kernel, stride, padding)
         layer = self.definition.add_pooling_nd(x, self.trt.PoolingType.MAX, window)
-        layer.stride_nd = step
-        layer.pre_padding = pad
-        layer.post_padding = pad
-        if ceil_mode:
-            overhang = self._overhang(x, name, window, step, pad)
-            if overhang is None:
-                layer.padding_mode = self.trt.PaddingMode.EXPLICIT_ROUND_UP
-            else:
-                layer.post_padding = tuple(max(p, p + o) for p, o in zip(pad, overhang, strict=True))
+        overhang = self._overhang(x, name, window, step, pad) if ceil_mode else (0, 0)
+        self._configure(layer, step, pad, overhang)
         return self.layer(layer, name, x)
 
     def avg_pool(
@@ -52,14 +45,8 @@ class Spatial(Shaping):
             x = self.pad(x, self.child(name, "pad"), (pad[1], pad[1], pad[0], pad[0]))
             pad = (0, 0)
         layer = self.definition.add_pooling_nd(x, self.trt.PoolingType.AVERAGE, window)
-        layer.stride_nd = step
-        layer.pre_padding = pad
-        if overhang is None:
-            layer.post_padding = pad
-            layer.padding_mode = self.trt.PaddingMode.EXPLICIT_ROUND_UP
-        else:
-            layer.post_padding = tuple(p + o for p, o in zip(pad, overhang, strict=True))
-        layer.average_count_excludes_padding = not (count_include_pad and any(pad))
+        self._configure(layer, step, pad, overhang)
+        configure(layer, average_count_excludes_padding=not (count_include_pad and any(pad)))
         return self.layer(layer, name, x)
 
     def global_avg_pool(self, x: Tensor, name: str | None) -> Tensor:
@@ -112,13 +99,24 @@ class Spatial(Shaping):
                 layer.shape = wanted
         return self.layer(layer, name, x)
 
+    def _configure(
+        self, layer: Layer, step: tuple[int, int], pad: tuple[int, int], overhang: tuple[int, int] | None
+    ) -> None:
+        rounds_up = overhang is None
+        behind = pad if overhang is None else tuple(p + o for p, o in zip(pad, overhang, strict=True))
+        configure(layer, stride_nd=step, pre_padding=pad, post_padding=behind)
+        if rounds_up:
+            configure(layer, padding_mode=self.trt.PaddingMode.EXPLICIT_ROUND_UP)
+
     def _windows(
         self, name: str | None, kernel: IntPair, stride: IntPair | None, padding: IntPair
     ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        window, pad = pair(kernel), pair(padding)
+        window, step, pad = pair(kernel), pair(kernel if stride is None else stride), pair(padding)
+        if min(*window, *step) < 1 or min(pad) < 0:
+            raise NetworkError(f"{self.path_of(name)}: kernel={window}, stride={step}, padding={pad} can't be.")
         if any(2 * p > k for p, k in zip(pad, window, strict=True)):
             raise NetworkError(f"{self.path_of(name)}: padding={pad} must be at most half the kernel's size {window}.")
-        return window, pair(kernel if stride is None else stride), pad
+        return window, step, pad
 
     def _overhang(
         self, x: Tensor, name: str | None, window: tuple[int, int], step: tuple[int, int], pad: tuple[int, int]

@@ -1,0 +1,382 @@
+"""`from_onnx`: networks that NVIDIA's parser makes, and the errors of models that it can't take."""
+
+import gc
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+import netdefs
+from examples.seeded import seed_weights
+from netdefs.core.errors import EngineError, FileError, NetworkError
+from tests.reference import MODELS
+
+FLOAT, INT64, STRING = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING
+
+
+def value(name, shape=None, dtype=FLOAT):
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def model(nodes, inputs, outputs, weights=()):
+    graph = helper.make_graph(
+        nodes, "graph", inputs, outputs, [numpy_helper.from_array(np.asarray(a), name) for name, a in weights]
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def write(path, made):
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+def floats(*shape):
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
+def run(network, feeds, **options):
+    with netdefs.build(network, target="cpu", **options) as engine:
+        return engine.run(feeds)
+
+
+def same(found, expected, tolerance=1e-6):
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        assert np.linalg.norm(found[name] - array) <= tolerance * np.linalg.norm(array), name
+
+
+# ------------------------------------------------------------------------------------------------ there and back
+
+
+@pytest.mark.parametrize(
+    ("module", "variant", "shape"),
+    [
+        ("lenet", "lenet5", (1, 1, 32, 32)),
+        ("resnet", "resnet18", (1, 3, 64, 64)),
+        ("hrnet", "hrnet_w18_small", (1, 3, 64, 64)),
+    ],
+)
+def test_the_zoo_through_onnx_and_back(module, variant, shape, tmp_path):
+    torch_module = seed_weights(MODELS[variant](), input_shape=(2, *shape[1:]))
+    first = getattr(netdefs, module).define_network(torch_module.state_dict(), variant, input_shape=shape)
+    written = netdefs.to_onnx(first, tmp_path / "a.onnx")
+    second = netdefs.from_onnx(tmp_path / "a.onnx")
+    assert {name for node in written.graph.node for name in node.output} <= set(second.names)
+    netdefs.to_onnx(second, tmp_path / "b.onnx")
+    feeds = {"input": floats(*shape)}
+    with netdefs.load_engine(tmp_path / "b.onnx") as engine:
+        same(engine.run(feeds), run(first, feeds))
+    report = netdefs.compare(second, torch_module, feeds, mode="chained")
+    assert report.ok and "conv1" in [row.name for row in report.rows]
+    if variant == "resnet18":
+        with netdefs.build(second, target="tensorrt_rtx", compute_capabilities="8.6") as engine:
+            assert list(engine.outputs) == ["logits"]
+
+
+class Block(nn.Module):
+    """What exporters fold and fuse: a ReLU used twice, a batch norm behind a convolution, a residual."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout()
+
+    def forward(self, x):
+        return self.drop(self.relu(self.conv2(self.relu(self.bn1(self.conv1(x)))) + x))
+
+
+class Small(nn.Module):
+    """A network of lists and dicts of modules, some used twice, one whose batch norm is in another block."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.SiLU())
+        self.layers = nn.ModuleList([nn.Sequential(Block(8), Block(8)), nn.Sequential(nn.ReLU(), nn.Conv2d(8, 8, 1))])
+        self.norm = nn.BatchNorm2d(8)
+        self.ends = nn.ModuleDict({"mix": nn.Conv2d(8, 8, 1), "relu": nn.ReLU()})
+        self.relu = nn.ReLU()  # ends a block that begins the next: exporters make one ReLU of the two
+        self.project = nn.Linear(8, 8)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for layer in self.layers:
+            x = layer(x)
+        x = self.relu(self.norm(x))
+        x = self.ends["mix"](self.ends["mix"](self.ends["relu"](x)))
+        return self.fc(torch.tanh(self.project(x.flatten(2).transpose(1, 2))).mean(1))
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["dynamo", "torchscript"])
+def exported(request, tmp_path_factory):
+    """A PyTorch module, and its export with a dynamic batch."""
+    torch_module = seed_weights(Small(), input_shape=(2, 3, 16, 16))
+    path = tmp_path_factory.mktemp("onnx") / "small.onnx"
+    batch = {"input": {0: "batch"}}
+    shapes = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)} if request.param else {"dynamic_axes": batch}
+    example = torch.from_numpy(floats(2, 3, 16, 16))
+    torch.onnx.export(
+        torch_module, (example,), path, input_names=["input"], output_names=["logits"], dynamo=request.param, **shapes
+    )
+    return torch_module, path
+
+
+def test_an_export_of_torch_gives_torchs_numbers(exported):
+    torch_module, path = exported
+    network = netdefs.from_onnx(path)
+    assert (network.name, network.info["precision"], network.info["source"]) == ("small", "fp32", str(path))
+    for batch in (1, 3):
+        x = floats(batch, 3, 16, 16)
+        with torch.no_grad():
+            expected = torch_module(torch.from_numpy(x)).numpy()
+        same(run(network, {"input": x}), {"logits": expected}, 1e-5)
+
+
+def test_what_is_named_after_a_module_is_its_output(exported):
+    torch_module, path = exported
+    network = netdefs.from_onnx(path)
+    modules = network.info["modules"]
+    x = floats(2, 3, 16, 16)
+    values = {}
+
+    def look(name):
+        return lambda module, args, output: values.setdefault(name, []).append(output.clone().numpy())
+
+    hooks = [module.register_forward_hook(look(name)) for name, module in torch_module.named_modules() if name]
+    with torch.no_grad():
+        torch_module(torch.from_numpy(x))
+    for hook in hooks:
+        hook.remove()
+    found = run(network, {"input": x}, outputs=list(modules))
+    named = {}
+    for tensor, name in modules.items():
+        if len(values[name]) == 1:  # compare takes no others
+            np.testing.assert_allclose(found[tensor], values[name][0], rtol=1e-4, atol=1e-5, err_msg=name)
+            named[name] = tensor
+    assert named["fc"] == "logits"
+    assert {"stem.2", "layers.0.0", "project"} <= set(named)
+    # Batch norms were folded into these, so that their own output is nowhere.
+    assert not {"stem.0", "layers.0.0.conv1", "layers.1", "layers.1.1"} & set(named)
+
+
+def test_dynamic_sizes(exported):
+    _, path = exported
+    open_network = netdefs.from_onnx(path)
+    assert tuple(open_network.definition.get_input(0).shape) == (-1, 3, 16, 16)
+    with pytest.raises(EngineError, match=r"range of each dynamic input, and 'input' has none. Give profile="):
+        netdefs.build(open_network, target="tensorrt_rtx")
+    ranged = netdefs.from_onnx(path, input_shape=((1, 2, 4), 3, 16, 16))
+    assert ranged.profile == {"input": ((1, 3, 16, 16), (2, 3, 16, 16), (4, 3, 16, 16))}
+    with netdefs.build(ranged, target="tensorrt_rtx", compute_capabilities="8.6") as engine:
+        assert engine.profile == ranged.profile
+    fixed = netdefs.from_onnx(path, input_shape={"input": (3, 3, 16, 16)})
+    assert tuple(fixed.definition.get_output(0).shape) == (3, 5) and not fixed.profile
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "words"),
+    [
+        ((1, 4, 16, 16), r"the model has \(-1, 3, 16, 16\), where only a -1 can be chosen"),
+        ((1, 3, (16, 16, 32), 16), "only a -1"),
+        ((1, 3, 16), "only a -1"),
+        (((4, 2, 8), 3, 16, 16), "in rising order"),
+        (((1, 2), 3, 16, 16), "in rising order"),
+        ((0, 3, 16, 16), "in rising order"),
+        ({"inptu": (1, 3, 16, 16)}, "no input 'inptu', but input. Near: input"),
+    ],
+)
+def test_sizes_that_the_model_does_not_leave_open(input_shape, words, exported):
+    with pytest.raises(NetworkError, match=words):
+        netdefs.from_onnx(exported[1], input_shape=input_shape)
+
+
+def test_several_inputs_and_sizes_that_do_not_go_together(tmp_path):
+    nodes = [helper.make_node("Add", ["a", "b"], ["y"], name="sum")]
+    path = write(tmp_path / "m.onnx", model(nodes, [value("a", ["n", 4]), value("b", ["m", 4])], [value("y")]))
+    assert tuple(netdefs.from_onnx(path, input_shape={"a": (2, 4)}).definition.get_input(1).shape) == (-1, 4)
+    with pytest.raises(NetworkError, match=r"has the inputs a, b: give input_shape as \{name: shape\}"):
+        netdefs.from_onnx(path, input_shape=(2, 4))
+    with pytest.raises(NetworkError, match=r"(?s)'y' would have none.*broadcast"):
+        netdefs.from_onnx(path, input_shape={"a": (2, 4), "b": (3, 4)})
+
+
+def test_integer_indices(tmp_path):
+    nodes = [helper.make_node("Gather", ["table", "indices"], ["rows"], name="embedding")]
+    table = floats(7, 4)
+    made = model(nodes, [value("indices", [2, 3], INT64)], [value("rows")], [("table", table)])
+    network = netdefs.from_onnx(write(tmp_path / "m.onnx", made))
+    indices = np.array([[0, 6, 3], [5, 1, 1]])
+    same(run(network, {"indices": indices}), {"rows": table[indices]}, 0)
+
+
+def test_half_precision(tmp_path):
+    torch_module = seed_weights(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())).half()
+    example = torch.from_numpy(floats(1, 3, 8, 8)).half()
+    torch.onnx.export(torch_module, (example,), tmp_path / "half.onnx", input_names=["x"], output_names=["y"])
+    network = netdefs.from_onnx(tmp_path / "half.onnx")
+    assert network.precision == network.info["precision"] == "fp16"
+    with torch.no_grad():
+        expected = torch_module.float()(example.float()).numpy().astype(np.float16)
+    same(run(network, {"x": example.numpy()}), {"y": expected}, 2e-3)
+
+
+# ------------------------------------------------------------------------------- a network like any other
+
+
+def small(tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["x", "kernel"], ["conv"], name="conv"),
+        helper.make_node("Relu", ["conv"], ["y"], name="relu"),
+    ]
+    kernel = floats(4, 3, 1, 1)
+    return write(tmp_path / "m.onnx", model(nodes, [value("x", [1, 3, 8, 8])], [value("y")], [("kernel", kernel)]))
+
+
+def test_it_can_be_marked_and_extended(tmp_path):
+    network = netdefs.from_onnx(small(tmp_path), name="small")
+    assert netdefs.mark(network, "c*") == ["conv"]
+    network.finish(network.sigmoid(network.tensor("y"), "gate"))
+    with pytest.raises(NetworkError, match=r"'conv' is taken: it was added at .*m\.onnx"):
+        network.relu(network.tensor("y"), "conv")
+    found = run(network, {"x": floats(1, 3, 8, 8)})
+    assert list(found) == ["y", "conv", "gate"]
+    np.testing.assert_allclose(found["gate"], 1 / (1 + np.exp(-np.maximum(found["conv"], 0))), rtol=1e-6)
+    assert network.info["modules"] == {}, "no exporter of torch wrote this model"
+
+
+def test_its_weights_live_as_long_as_the_network(tmp_path):
+    path = small(tmp_path)
+    expected = run(netdefs.from_onnx(path), {"x": floats(1, 3, 8, 8)})
+    network = netdefs.from_onnx(path)
+    path.unlink()
+    gc.collect()
+    same(run(network, {"x": floats(1, 3, 8, 8)}), expected, 0)
+
+
+def test_it_needs_no_onnx_package(tmp_path, monkeypatch):
+    path = small(tmp_path)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    network = netdefs.from_onnx(path)
+    assert network.definition.num_layers == 2 and "modules" not in network.info
+    with netdefs.build(network, target="tensorrt_rtx", compute_capabilities="8.6") as engine:
+        assert list(engine.outputs) == ["y"]
+
+
+# -------------------------------------------------------------------------------------------- what can't be
+
+
+def refusal(path):
+    with pytest.raises(NetworkError) as error:
+        netdefs.from_onnx(path)
+    return str(error.value)
+
+
+def unsupported():
+    """A model with several operators that TensorRT lacks, most of them where its parser does not look."""
+    branches = {
+        name: helper.make_graph([helper.make_node(op, ["x"], [name], name=op.lower())], name, [], [value(name)])
+        for name, op in (("then_branch", "Det"), ("else_branch", "Wavelet"))
+    }
+    nodes = [
+        helper.make_node("If", ["c"], ["a"], name="if", **branches),
+        *(helper.make_node("Curl", ["x"], [f"curl{i}"], name=f"curl{i}") for i in range(5)),
+        helper.make_node("Unique", ["x"], ["u"]),
+    ]
+    inputs = [value("x", [3, 3]), value("c", [], TensorProto.BOOL)]
+    return model(nodes, inputs, [value("a"), value("curl4"), value("u")])
+
+
+def test_every_operator_that_tensorrt_lacks_is_listed_at_once(tmp_path, monkeypatch):
+    path = write(tmp_path / "m.onnx", unsupported())
+    said = refusal(path)
+    for words in ("Det: 'det'", "Wavelet: 'wavelet'", "Unique: the one of 'u'", "'curl0', 'curl1', 'curl2' and 2 more"):
+        assert words in said
+    assert "Relu" not in said and " If" not in said and "load_engine" in said
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert "Det: 'det'" in refusal(path), "without the package onnx, what the parser says"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ([("Reshape", ["x", "shape"], {})], "Reshape 'node0': reshape changes volume. Reshaping [1,3,4,4] to [7,7]."),
+        ([("Relu", ["nothing"], {})], "Relu 'node0': Node input was not registered."),
+        ([("Identity", ["text"], {})], "Input 'text': Failed to convert"),
+        ([("Identity", ["x"], {}), ("Identity", ["odd"], {})], "The model: Found unsupported datatype (4)"),
+        (
+            [("AveragePool", ["x"], {"kernel_shape": [2, 2]}), ("LpPool", ["x"], {"kernel_shape": [2, 2], "p": 3})],
+            "LpPool 'node1': Only L1 and L2 normalization are supported.",
+        ),
+    ],
+)
+def test_refused_nodes_are_named_with_the_reason(nodes, words, tmp_path):
+    made = [
+        helper.make_node(op, inputs, [f"y{i}"], name=f"node{i}", **attributes)
+        for i, (op, inputs, attributes) in enumerate(nodes)
+    ]
+    used = {name for _, inputs, _ in nodes for name in inputs}
+    inputs = [info for info in (value("x", [1, 3, 4, 4]), value("text", [1], STRING)) if info.name in used]
+    weights = [("shape", np.array([7, 7])), ("odd", np.ones(2, np.uint16))]
+    outputs = [value(node.output[0]) for node in made]
+    path = write(tmp_path / "m.onnx", model(made, inputs, outputs, [(k, a) for k, a in weights if k in used]))
+    said = refusal(path)
+    assert words in said
+    for noise in ("Assertion", "cuda", "Invalid Node", "&&"):
+        assert noise not in said
+
+
+def test_a_file_that_is_cut_short(tmp_path):
+    path = small(tmp_path)
+    whole = path.read_bytes()
+    for size in range(1, len(whole)):
+        path.write_bytes(whole[:size])
+        assert "is damaged or cut short" in refusal(path), size
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "it is empty"),
+        (b"PK\x03\x04....", "it looks like a zip archive or a PyTorch checkpoint"),
+        (b"ir_version: 9", "it looks like text"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+    ],
+)
+def test_a_file_that_is_something_else(content, words, tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    said = refusal(path)
+    assert said.startswith(f"{path} is not an ONNX model") and words in said
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(FileError, match=r"There is no file .*none\.onnx"):
+        netdefs.from_onnx(tmp_path / "none.onnx")
+    with pytest.raises(FileError, match=r"Can't read .*directory"):
+        netdefs.from_onnx(tmp_path)
+
+
+def test_weights_in_another_file(tmp_path):
+    path = small(tmp_path)
+    expected = run(netdefs.from_onnx(path), {"x": floats(1, 3, 8, 8)})
+    onnx.save(
+        onnx.load(path), path, save_as_external_data=True, location="m.data", size_threshold=0, convert_attribute=False
+    )
+    data = tmp_path / "m.data"
+    network = netdefs.from_onnx(path)
+    content = data.read_bytes()
+    data.unlink()
+    same(run(network, {"x": floats(1, 3, 8, 8)}), expected, 0)
+    with pytest.raises(FileError, match=r"m\.onnx keeps its weights in another file, .*Failed to open file: .*m\.data"):
+        netdefs.from_onnx(path)
+    data.write_bytes(content[:-1])
+    with pytest.raises(FileError, match=r"out of range for file: .*m\.data"):
+        netdefs.from_onnx(path)
