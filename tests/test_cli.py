@@ -207,6 +207,24 @@ def test_onnx(engine, folder, capsys):
     assert json.loads(capsys.readouterr().out)["bytes"] == (folder / "d.onnx").stat().st_size
 
 
+def test_onnx_through_nvidias_parser(folder, capsys):
+    assert main(["onnx", "lenet5", "-o", "a.onnx"]) == 0
+    assert main(["onnx", "--from-onnx", "a.onnx", "-o", "b.onnx", "--mark", "conv1"]) == 0
+    outputs = []
+    for name in ("a.onnx", "b.onnx"):
+        with netdefs.load_engine(name) as engine:
+            outputs.append(engine.run({"input": np.load("array.npy")}))
+    assert list(outputs[1]) == ["logits", "prob", "conv1"]
+    np.testing.assert_allclose(outputs[1]["prob"], outputs[0]["prob"], rtol=1e-6)
+    again = ["onnx", "--from-onnx", "a.onnx", "-o", "c.onnx"]
+    fails(capsys, [*again, "--precision", "fp16"], "--precision is for defining a variant; a.onnx is a file")
+    fails(capsys, [*again, "--input-shape", "2x1x32x32"], "the model has (1, 1, 32, 32)")
+    fails(capsys, ["onnx", "--from-onnx", "photo.png", "-o", "c.onnx"], "photo.png is not an ONNX model", "PNG")
+    fails(capsys, ["onnx", "--from-onnx", "lenet5", "-o", "c.onnx"], "no file lenet5")
+    fails(capsys, ["onnx", "--from-onnx", "a.onnx"], "a.onnx already exists")
+    assert not (folder / "c.onnx").exists()
+
+
 def test_wrong_weights(folder, capsys):
     fails(
         capsys,

@@ -5,9 +5,9 @@ import importlib.util
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -193,15 +193,15 @@ def test_a_full_disk_leaves_no_half_pair(gen_wts, capsys, monkeypatch, failing, 
     if existing:
         for name in ("out.wts", "out.wts.json"):
             Path(name).write_text("before")
-    make = tempfile.mkstemp
+    make = os.open
 
-    def full(prefix, **keywords):
-        handle, name = make(prefix=prefix, **keywords)
-        if prefix == f".{failing}.":
-            os.dup2(os.open("/dev/full", os.O_WRONLY), handle)
-        return handle, name
+    def full(path, flags, *mode):
+        handle = make(path, flags, *mode)
+        if re.fullmatch(rf"\.{failing}\.\w+\.tmp", Path(path).name):
+            os.dup2(make("/dev/full", os.O_WRONLY), handle)
+        return handle
 
-    monkeypatch.setattr(tempfile, "mkstemp", full)
+    monkeypatch.setattr(os, "open", full)
     assert "No space left on device" in refused(gen_wts, capsys, "x.pt", "-o", "out.wts", "--force")
 
 
@@ -212,7 +212,7 @@ def test_no_permission(gen_wts, capsys, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     with monkeypatch.context() as patch:
-        patch.setattr(tempfile, "mkstemp", refuse)
+        patch.setattr(os, "open", refuse)
         assert "Can't write out.wts.json: Permission denied" in refused(gen_wts, capsys, "x.pt", "-o", "out.wts")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "mkdir", refuse)
@@ -237,3 +237,42 @@ def test_as_a_command():
     )
     done = run("--help")
     assert done.returncode == 0 and "python tools/gen_wts.py yolov8n.pt -o weights/yolov8n.wts" in done.stdout
+
+
+def test_a_reader_that_has_had_enough():
+    torch.save({f"layer{i}.weight": torch.ones(1) for i in range(5000)}, "x.pt")
+    command = subprocess.Popen(
+        [sys.executable, TOOL, "x.pt", "--dry-run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    command.stdout.readline()
+    command.stdout.close()
+    assert (command.stderr.read(), command.wait()) == ("", 0)
+    command.stderr.close()
+
+
+def test_an_output_that_is_full():
+    torch.save(STATE, "x.pt")
+    for arguments in (["--dry-run"], ["-o", "x.wts"]):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, TOOL, "x.pt", *arguments], stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        said = "gen_wts.py: Can't write to the standard output: No space left on device.\n"
+        assert (done.returncode, done.stderr) == (2, said)
+    assert len(netdefs.Weights("x.wts")) == len(STATE), "what was asked for is complete all the same"
+
+
+def test_ctrl_c_leaves_the_old_pair(gen_wts, capsys, monkeypatch):
+    torch.save(STATE, "x.pt")
+    assert gen_wts(["x.pt", "-o", "out.wts"]) == 0
+    before = {path: Path(path).read_bytes() for path in files()}
+    capsys.readouterr()
+
+    def interrupt(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    assert gen_wts(["x.pt", "-o", "out.wts", "--force"]) == 130
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "gen_wts.py: interrupted\n")
+    assert {path: Path(path).read_bytes() for path in files()} == before

@@ -65,6 +65,22 @@ def test_what_is_no_picture(array):
         preprocess(array, recipe(IMAGENET), (224, 224))
 
 
+@pytest.mark.parametrize("shape", [(1, 30000), (30000, 1), (50, 30000)])
+def test_long_and_narrow_pictures_do_not_fill_the_memory(shape):
+    image = np.zeros((*shape, 3), np.uint8)
+    with pytest.raises(InputError, match=f"A picture of {shape[0]}x{shape[1]} is too long and narrow"):
+        preprocess(image, recipe(IMAGENET), (224, 224))
+    squeezed = Preprocess("BGR", (0.0,) * 3, (1.0,) * 3)
+    assert preprocess(image, recipe(squeezed), (32, 32)).shape == (1, 3, 32, 32)
+
+
+def test_a_panorama_is_taken():
+    image = np.zeros((40, 3000, 3), np.uint8)
+    image[:, 1490:1510] = 255
+    got = preprocess(image, recipe(Preprocess("BGR", (0.0,) * 3, (1.0,) * 3, crop_pct=1.0)), (32, 32))[0, 0]
+    assert got.shape == (32, 32) and got[:, 12:20].min() == 1 and got[:, :6].max() == 0
+
+
 @pytest.mark.parametrize("shape", [(5, 9), (5, 9, 3), (5, 9, 4)])
 def test_reading_gives_three_channels(tmp_path, shape):
     cv2.imwrite(str(tmp_path / "a.png"), np.full(shape, 7, np.uint8))

@@ -1,8 +1,10 @@
 """Turns a PyTorch checkpoint into a .wts for netdefs: python tools/gen_wts.py CHECKPOINT -o weights/x.wts."""
 
 import argparse
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -60,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code: 0, or 2 for bad input."""
+    """Runs the command; returns its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
     command = parser()
     options = command.parse_args(argv)
     if (options.file is None) == (options.model is None):
@@ -71,11 +73,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.error("--unsafe-pickle and --key go with a CHECKPOINT, not with --model")
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
-        run(options, Console(highlight=False, markup=False), errors)
+        run(options, Output(highlight=False, markup=False), errors)
     except NetdefsError as error:
         errors.print(f"gen_wts.py: {error}")
         return 2
+    except KeyboardInterrupt:
+        errors.print("gen_wts.py: interrupted")
+        return 130
     return 0
+
+
+class Output(Console):
+    """The standard output."""
+
+    def on_broken_pipe(self) -> None:
+        """Leaves it to `printing`; rich would end the program with exit code 1."""
+        raise BrokenPipeError
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """A block that prints to the standard output, and that ends early if the reader, such as `head`, has had enough.
+
+    Raises:
+        FileError: the output can't be written, to a full disk for instance.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Python flushes once more as it exits, and would fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise FileError(f"Can't write to the standard output: {error.strerror}.") from error
 
 
 def run(options: argparse.Namespace, console: Console, errors: Console) -> None:
@@ -95,16 +124,17 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> None:
         errors.print(f"note: {note}")
     for name, (nans, infinities) in not_finite(checkpoint.state_dict).items():
         errors.print(f"warning: {name} holds {nans} NaN and {infinities} infinite values")
-    if options.dry_run:
-        show(checkpoint, console)
-    else:
+    if not options.dry_run:
         write(checkpoint, output, errors)
     total = sum(array.size for array in checkpoint.state_dict.values())
     summary = (
         f"{len(checkpoint.state_dict)} tensors, {total:,} values, from {checkpoint.wrapping} of {checkpoint.source}"
     )
     extras = f"; eps of {len(checkpoint.eps)} BatchNorms" if checkpoint.eps else ""
-    console.print(f"{'not written (dry run)' if options.dry_run else output}: {summary}{extras}", soft_wrap=True)
+    with printing():
+        if options.dry_run:
+            show(checkpoint, console)
+        console.print(f"{'not written (dry run)' if options.dry_run else output}: {summary}{extras}", soft_wrap=True)
 
 
 def default_output(options: argparse.Namespace) -> Path:

@@ -26,8 +26,8 @@ def from_onnx(
     it; that takes the package onnx. The network is strongly typed: its precision is that of the model.
 
     Args:
-        path: the model. Weights in a file beside it are not copied but mapped into memory: don't write into that file as
-            long as the network is used.
+        path: the model. Weights in a file beside it are not copied but mapped into memory: don't write into that file
+            as long as the network is used.
         input_shape: sizes for dynamic dimensions, as `define_network` takes them: (N, C, H, W) where any may be a
             (min, opt, max) triple, which goes into the optimization profile. With several inputs: name -> shape. Inputs
             that are left out stay dynamic, which is enough for the CPU.

@@ -52,34 +52,36 @@ def explain(parser: Any, net: Network, path: Path, head: bytes, model: Any | Non
     for operator, node in found:
         if operator and operator not in plugins and not parser.supports_operator(operator):
             lacking.setdefault(operator, []).append(node)
-    refused = [error for error in errors if error.node_operator() not in lacking]
+    others = [error for error in errors if error.node_operator() not in lacking]
+    refused: dict[tuple[str, str], list[str]] = {}
+    for error in others:
+        what, node, reason = _read(error, said)
+        refused.setdefault((what, reason), []).append(node)
+
     parts = [f"{path} can't become a network of {net.trt.__name__} {net.trt.__version__}."]
     if lacking:
         parts += ["TensorRT lacks these operators:", *(f"  {each}: {_listed(lacking[each])}" for each in lacking)]
     if refused:
-        parts += ["Its parser says:", *dict.fromkeys(_refused(error, said) for error in refused)]
-    if all(error.code().name.startswith("UNSUPPORTED") for error in refused):
+        parts += ["Its parser says:", *(f"  {what}{_listed(nodes)}: {why}." for (what, why), nodes in refused.items())]
+    if all(error.code().name.startswith("UNSUPPORTED") for error in others):
         parts.append(f"On the CPU, netdefs.load_engine({str(path)!r}) may run the model as it is.")
     return NetworkError("\n".join(parts))
 
 
-def _refused(error: Any, said: list[str]) -> str:
-    """One error of the parser: operator, node and reason."""
-    what, reason = f"{error.node_operator()} {_node(error)}", _reason(error.desc())
+def _read(error: Any, said: list[str]) -> tuple[str, str, str]:
+    """What an error of the parser is about, which one of them, and the reason."""
+    reason = _reason(error.desc())
     if error.func() == "importInput":
-        what = f"Input {error.file()!r}"  # that is where the parser puts its name
-    elif not error.node_operator():
-        what = "The model"
-    if error.func() == "importInitializers":
-        reason = next((line for line in said if "nitializer" in line), reason)  # the log tells which, and why
-    if error.local_function_stack_size():
-        what += f", inside of {' > '.join(error.local_function_stack())}"
-    return f"  {what}: {reason.rstrip('.!')}."
+        return "Input ", repr(error.file()), reason  # that is where the parser puts its name
+    if error.func() == "importInitializers":  # the log tells which, and why
+        return "The weights", "", next((line for line in said if "nitializer" in line), reason)
+    return (f"{error.node_operator()} ", _node(error), reason) if error.node_operator() else ("The model", "", reason)
 
 
 def _node(error: Any) -> str:
-    """The node that an error is about: its name, or else its place."""
-    return repr(error.node_name()) if error.node_name() else f"number {error.node()}"
+    """The node that an error is about: its name, or else its place, and what it is inside of."""
+    node = repr(error.node_name()) if error.node_name() else f"number {error.node()}"
+    return " inside of ".join([node, *reversed(error.local_function_stack())])
 
 
 def _reason(text: str) -> str:
@@ -93,11 +95,13 @@ def _reason(text: str) -> str:
     ):
         match = re.search(pattern, text)
         if match:
-            return match["reason"].replace('" "', "")
-    return text
+            text = match["reason"].replace('" "', "")
+            break
+    return text.rstrip(".!")
 
 
 def _listed(nodes: list[str]) -> str:
+    nodes = list(dict.fromkeys(nodes))
     more = f" and {len(nodes) - LISTED} more" if len(nodes) > LISTED else ""
     return ", ".join(nodes[:LISTED]) + more
 
@@ -109,6 +113,6 @@ def _nodes(model: Any) -> Iterator[tuple[str, str]]:
     while waiting:
         for node in waiting.pop(0).node:
             if node.op_type not in functions:
-                yield node.op_type, repr(node.name) if node.name else f"the one of {node.output[0]!r}"
+                yield node.op_type, repr(node.name) if node.name else f"the one that makes {node.output[0]!r}"
             for attribute in node.attribute:
                 waiting += [attribute.g] if attribute.HasField("g") else attribute.graphs

@@ -34,13 +34,14 @@ def module_outputs(model: Any) -> dict[str, str]:
     for node, modules in zip(nodes, scopes, strict=True):
         owner = _owner_of_kernel(node)
         folded = owner is not None and owner not in modules  # the node gives what a batch norm did
+        nameless = folded and not (owner and _is_exact(node))  # and it does not tell which
         unsure |= set(_ancestry(owner or "")) - set(modules)
         for module in modules:
             for tensor in node.output:
                 outside = [nodes[i] for i in readers[tensor] if module not in scopes[i]]
                 if outside or tensor in given_out:
                     leaving[module].add(tensor)
-                    if (folded and not _is_exact(node)) or any(map(_is_fused, outside)):
+                    if nameless or any(map(_is_fused, outside)):
                         unsure.add(module)
     found = {}
     for node, modules in zip(nodes, scopes, strict=True):

@@ -57,6 +57,14 @@ class Scan:
     digest: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What PyTorch gives a module: whether that is what was expected, and else which module returned it, if one did."""
+
+    expected: bool
+    source: str = ""
+
+
 class Reference:
     """A PyTorch module with its arguments, ready to be asked for its values.
 
@@ -65,23 +73,29 @@ class Reference:
         arguments: numpy arrays; they go to the module's device, and floating-point ones to its type.
 
     Raises:
-        CompareError: `module` is not a torch.nn.Module.
+        CompareError: `module` is not a torch.nn.Module, or one whose layers can't be seen.
     """
 
     def __init__(self, module: Any, arguments: Sequence[np.ndarray]) -> None:
         torch = require("torch", "torch")
         if not isinstance(module, torch.nn.Module):
             raise CompareError(f"compare needs a torch.nn.Module to compare with, not {type(module).__name__}.")
+        if isinstance(module, torch.jit.ScriptModule):
+            raise CompareError(
+                f"A traced or scripted module ({type(module).__name__}) can't be compared: forward hooks don't fire in "
+                "it, so its layers can't be seen. Pass the nn.Module that it was made from."
+            )
         self.module = getattr(module, "_orig_mod", module)  # what torch.compile wraps: its modules have hooks
+        empty = next((n for n, t in self.module.state_dict().items() if t.device.type == "meta"), "")
+        if empty:
+            raise CompareError(
+                f"The module has no values: {empty} is on the device 'meta'. Make it on the CPU and load its weights."
+            )
         self.training = any(m.training for m in self.module.modules())
         first = next((t for t in [*module.parameters(), *module.buffers()] if t.is_floating_point()), None)
         self.dtype = str(first.dtype).removeprefix("torch.") if first is not None else "float32"
-        self.arguments = []
-        for array in arguments:
-            tensor = torch.from_numpy(array)
-            if first is not None:
-                tensor = tensor.to(first.device, first.dtype if tensor.is_floating_point() else None)
-            self.arguments.append(tensor)
+        self._like = first
+        self._arrays = list(arguments)
 
     def scan(self) -> Scan:
         """Runs the module once and looks at what its modules return, without keeping any of it.
@@ -140,6 +154,51 @@ class Reference:
                 sink(label, _copy(value))
         return _digest(output)
 
+    def given(self, name: str, fed: Collection[str], inputs: Sequence[str]) -> Given:
+        """Whether a module is given what some other modules return, or the inputs, and nothing else.
+
+        Args:
+            name: the module.
+            fed: names of modules, or among `inputs`.
+            inputs: names for the arguments, in their order.
+        """
+        torch = require("torch", "torch")
+        identities = _Identities()
+        expected: dict[str, Any] = {}
+        found: list[Given] = []
+
+        def enter(module: Any, arguments: Any, named: Any) -> None:
+            tensors = [value for value in [*arguments, *named.values()] if _is_tensor(value)]
+            strange = [t for t in tensors if not any(_same_values(t, e) for e in expected.values())]
+            lacking = [n for n in fed if not any(n in expected and _same_values(t, expected[n]) for t in tensors)]
+            source = next((s for t in strange if (s := identities.first(t, ""))), "")
+            found.append(Given(not strange and not lacking, source))
+
+        def leave(path: str, module: Any, _: Any, output: Any) -> None:
+            if _is_tensor(output):
+                identities.first(output, path)
+                if path in fed:
+                    expected[path] = output.clone()  # an in-place layer behind it would change it
+
+        with torch.no_grad():
+            arguments = self._arguments()
+            expected |= {n: t.clone() for n, t in zip(inputs, arguments, strict=True) if n in fed}
+            handle = self.module.get_submodule(name).register_forward_pre_hook(enter, with_kwargs=True)
+            try:
+                self._run(leave, None)
+            finally:
+                handle.remove()
+        return found[0] if found else Given(True)
+
+    def _arguments(self) -> list[Any]:
+        """The arguments of one run, copied: a module may change its input in place."""
+        torch = require("torch", "torch")
+        tensors = [torch.tensor(array) for array in self._arrays]
+        if self._like is None:
+            return tensors
+        device, dtype = self._like.device, self._like.dtype
+        return [tensor.to(device, dtype if tensor.is_floating_point() else None) for tensor in tensors]
+
     def _run(self, hook: Callable[[str, Any, Any, Any], None], names: Collection[str] | None) -> Any:
         torch = require("torch", "torch")
         with contextlib.ExitStack() as stack:
@@ -148,7 +207,7 @@ class Reference:
                     stack.callback(module.register_forward_hook(functools.partial(hook, name)).remove)
             stack.enter_context(_evaluating(self.module))
             stack.enter_context(torch.no_grad())
-            return self.module(*self.arguments)
+            return self.module(*self._arguments())
 
     def _absence(self, name: str, module: Any, order: Mapping[str, Seen]) -> str:
         for other, candidate in self.module.named_modules():
@@ -212,6 +271,13 @@ def _evaluating(module: Any) -> Iterator[None]:
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, require("torch", "torch").Tensor)
+
+
+def _same_values(a: Any, b: Any) -> bool:
+    """Whether two tensors hold the same values in the same order, whatever their shapes."""
+    if a.numel() != b.numel() or a.dtype != b.dtype or a.is_sparse or b.is_sparse:
+        return False
+    return bool(((a.reshape(-1) == b.reshape(-1)) | (a.isnan() & b.isnan()).reshape(-1)).all())
 
 
 def _describe(seen: Seen, output: Any) -> None:

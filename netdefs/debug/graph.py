@@ -41,6 +41,22 @@ class Graph:
                 wanted += [self.producer[x] for x in self._reads[node] if x in self.producer and x not in known]
         return sorted(found)
 
+    def constant(self, name: str) -> np.ndarray | None:
+        """A weight, or another constant that the model holds."""
+        if name not in self._constants:
+            return None
+        return np.asarray(require("onnx", "cpu").numpy_helper.to_array(self._constants[name]))
+
+    def kernels(self, folded: Collection[str]) -> dict[str, np.ndarray]:
+        """The weights of convolutions by name; a batch norm was folded into those of the layers `folded`."""
+        found = {}
+        for node in self.nodes:
+            if node.op_type == "Conv" and node.output[0] not in folded:
+                kernel = self.constant(node.input[1])
+                if kernel is not None and node.input[1] == f"{node.output[0]}.weight":
+                    found[node.input[1]] = kernel
+        return found
+
     def read_by(self, steps: Iterable[int]) -> list[str]:
         """The tensors that nodes read, weights and other constants left out, each once."""
         return list(dict.fromkeys(x for i in steps for x in self._reads[i] if x not in self._constants))

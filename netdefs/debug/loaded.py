@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ class WeightsFinding:
     """The weights of both sides.
 
     Attributes:
-        status: "identical", "rounded" (equal once rounded to half precision), "different", or "unknown".
+        status: "identical", "rounded" (equal once rounded to half precision), "different", "unproven" (an engine was
+            built from a file that is not the module's exactly), or "unknown".
         text: it in words.
         keys: the keys that are not the same.
     """
@@ -48,13 +50,19 @@ class WeightsFinding:
     keys: tuple[KeyFinding, ...] = ()
 
 
-def check_weights(weights: Weights | None, fingerprint: str | None, state_dict: Mapping[str, Any]) -> WeightsFinding:
+def check_weights(
+    weights: Weights | None,
+    fingerprint: str | None,
+    state_dict: Mapping[str, Any],
+    kernels: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> WeightsFinding:
     """Compares the weights of a network with those of a PyTorch module.
 
     Args:
         weights: what a `Network` took its weights from; None for an engine or a foreign definition.
         fingerprint: the `weights_sha256` that an engine was built from, if it tells.
         state_dict: the module's.
+        kernels: the weights that an engine shows, by key. They are looked at if the fingerprints differ.
     """
     if weights is not None and weights.taken:
         return _check_keys(weights, state_dict)
@@ -62,28 +70,39 @@ def check_weights(weights: Weights | None, fingerprint: str | None, state_dict: 
         return WeightsFinding("unknown", "The network does not tell what weights it was built from.")
     if fingerprint == weights_sha256(state_dict):
         return WeightsFinding("identical", "The engine was built from exactly these weights.")
+    shown = {key: array for key, array in kernels.items() if key in state_dict}
+    differing = [f for f in (_compare_key(k, a.shape, a, state_dict) for k, a in shown.items()) if f is not None]
+    if differing:
+        text = f"{_of_all(differing, shown)} not PyTorch's: {_names([f.key for f in differing])}."
+        if all(finding.rounded_to for finding in differing):
+            kinds = " and ".join(sorted({finding.rounded_to for finding in differing}))
+            text = f"{_of_all(differing, shown)} PyTorch's only once rounded to {kinds}."
+            return WeightsFinding("rounded", text, tuple(differing))
+        return WeightsFinding("different", text, tuple(differing))
+    fine = " Those of its convolutions are PyTorch's." if shown else ""
     return WeightsFinding(
-        "unknown",
-        "It can't be shown that the engine has the module's weights: the fingerprint of the file it was built from is "
-        "another. The values may differ, or be rounded, or there are further keys: compare the network to see which.",
+        "unproven",
+        "The engine may hold other weights than the module: the fingerprint of those it was built from is another."
+        f"{fine} Values may differ, or be rounded, or keys be more or named otherwise: compare the network to see "
+        "which.",
     )
 
 
 def _check_keys(weights: Weights, state_dict: Mapping[str, Any]) -> WeightsFinding:
-    found = [_compare_key(key, shape, weights, state_dict) for key, shape in weights.taken.items()]
+    found = [_compare_key(key, shape, weights[key], state_dict) for key, shape in weights.taken.items()]
     differing = [finding for finding in found if finding is not None]
     ignored = set(weights) - set(weights.unused())
     spare = [key for key in state_dict if key not in weights.taken and key not in ignored and not _is_counter(key)]
     keys = (*differing, *(KeyFinding(key, "is not used by the network") for key in spare))
     more = f" Of the module's, {_count(spare)} not used by the network: {_names(spare)}." if spare else ""
     if not differing:
-        return WeightsFinding("identical", f"All {len(weights.taken)} weights are identical to PyTorch's.{more}", keys)
+        all_of_them = "The only weight is" if len(weights.taken) == 1 else f"All {len(weights.taken)} weights are"
+        return WeightsFinding("identical", f"{all_of_them} identical to PyTorch's.{more}", keys)
     names = _names([finding.key for finding in differing])
     if all(finding.rounded_to for finding in differing):
         kinds = " and ".join(sorted({finding.rounded_to for finding in differing}))
-        return WeightsFinding(
-            "rounded", f"{len(differing)} weights equal PyTorch's rounded to {kinds}: {names}.{more}", keys
-        )
+        equal = "1 weight equals" if len(differing) == 1 else f"{len(differing)} weights equal"
+        return WeightsFinding("rounded", f"{equal} PyTorch's rounded to {kinds}: {names}.{more}", keys)
     return WeightsFinding("different", f"{_count(differing)} not PyTorch's: {names}.{more}", keys)
 
 
@@ -91,13 +110,18 @@ def _count(found: Sequence[Any]) -> str:
     return "1 weight is" if len(found) == 1 else f"{len(found)} weights are"
 
 
+def _of_all(found: Sequence[Any], shown: Mapping[str, Any]) -> str:
+    verb = "is" if len(found) == 1 else "are"
+    return f"Of the {len(shown)} weights of convolutions that the engine shows, {len(found)} {verb}"
+
+
 def _compare_key(
-    key: str, shape: tuple[int, ...], weights: Weights, state_dict: Mapping[str, Any]
+    key: str, shape: tuple[int, ...], values: np.ndarray, state_dict: Mapping[str, Any]
 ) -> KeyFinding | None:
     if key not in state_dict:
         return KeyFinding(key, "is not in the module's state_dict")
     theirs = as_numpy(state_dict[key], key).astype(np.float32)
-    ours = np.asarray(weights[key], np.float32)
+    ours = np.asarray(values, np.float32)
     if theirs.size != ours.size:
         return KeyFinding(key, f"has the shape {theirs.shape} in PyTorch, {shape} in the network")
     ours, theirs = ours.reshape(-1), theirs.reshape(-1)  # a .wts holds no shapes

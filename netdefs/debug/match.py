@@ -93,11 +93,13 @@ def match_outputs(
     types: Mapping[str, str],
     scan: Scan,
     matching: Matching,
+    marked: Collection[str] = (),
 ) -> None:
     """Pairs the network's outputs with what the module returned, and adds them to `matching` with a note on how.
 
-    Names count first, then the number of values; where both differ, a value that is the very tensor of a compared
-    module goes to the output that passes that layer on, and the others go by shape to the first output that is left.
+    Names count first; then a value that is the very tensor of a compared module goes to the output that passes that
+    layer on. What is left goes in order if there are as many on both sides, else by shape to the first output that is
+    left, unless its module is compared already.
 
     Args:
         outputs: the network's outputs with their shapes, -1 where a size is unknown. Those that are compared as layers
@@ -106,6 +108,8 @@ def match_outputs(
         types: what made each output.
         scan: what the module returned.
         matching: gets the pairs.
+        marked: outputs that other layers read: layers that were marked to be seen. No returned value is theirs, unless
+            it has their name.
     """
     returned = {label: seen for label, seen in scan.returned.items() if not seen.reason}
     for label, seen in scan.returned.items():
@@ -113,17 +117,16 @@ def match_outputs(
             matching.unmatched.append(Unmatched(label, "module", seen.reason))
     sources = {pair.tensor: pair.source for pair in matching.pairs}
     own = {name: shape for name, shape in outputs.items() if name not in sources}
-    chosen, how = _choose(own, passed_on, returned, sources, scan)
     settled = {_identity(sources[name], scan) for name in outputs if name in sources}
+    chosen, how = _choose(own, passed_on, returned, sources, scan, settled, marked)
     for name in own:
         if name in chosen:
             seen = returned[chosen[name]]
             matching.pairs.append(Pair(name, chosen[name], "output", "", types.get(name, ""), seen.shape, seen.nbytes))
             matching.notes.append(f"The output {name} is compared with module(x){chosen[name][2:]}: {how[name]}.")
         else:
-            matching.unmatched.append(
-                Unmatched(name, "layer", "is an output, and the module returns nothing that fits")
-            )
+            reason = "has no module" if name in marked else "is an output, and the module returns nothing that fits"
+            matching.unmatched.append(Unmatched(name, "layer", reason))
     for label, seen in returned.items():
         if label not in chosen.values() and seen.same_as not in settled:
             matching.unmatched.append(Unmatched(label, "module", "is returned, and no output of the network fits"))
@@ -135,6 +138,8 @@ def _choose(
     returned: Mapping[str, Seen],
     sources: Mapping[str, str],
     scan: Scan,
+    settled: Collection[str],
+    marked: Collection[str],
 ) -> tuple[dict[str, str], dict[str, str]]:
     """For each output the label of its partner, and in words why."""
     chosen: dict[str, str] = {}
@@ -148,26 +153,27 @@ def _choose(
         return next((sources[tensor] for tensor in passed_on.get(name, ()) if tensor in sources), "")
 
     def left() -> list[str]:
-        return [name for name in outputs if name not in chosen]
+        return [name for name in outputs if name not in chosen and name not in marked]
 
     def free() -> list[str]:
-        return [label for label in returned if label not in chosen.values()]
+        return [n for n, seen in returned.items() if n not in chosen.values() and seen.same_as not in settled]
 
     for name in outputs:
         if f"()[{name!r}]" in returned:
             take(name, f"()[{name!r}]", "the same name")
-    if len(left()) == len(free()):
-        for name, label in zip(left(), free(), strict=True):
-            take(name, label, "the only one" if len(outputs) == 1 else "in order")
-        return chosen, how
     for label in free():
         for name in left():
             source = handed_on(name)
             if source and _identity(source, scan) == returned[label].same_as:
                 take(name, label, f"both are the output of {source}")
                 break
+    if len(left()) == len(free()):
+        for name, label in zip(left(), free(), strict=True):
+            take(name, label, "the only one" if len(outputs) == 1 else "in order")
+        return chosen, how
+    compared = {_identity(source, scan) for source in sources.values()}
     # An output that hands on a compared layer belongs to that module's value, so it comes last.
-    for label in free():
+    for label in [label for label in free() if returned[label].same_as not in compared]:
         shape = returned[label].shape
         fitting = sorted(
             (name for name in left() if _fits(outputs[name], shape)), key=lambda name: bool(handed_on(name))

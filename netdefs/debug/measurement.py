@@ -10,6 +10,7 @@ from netdefs.debug.match import Matching, Pair
 from netdefs.debug.metrics import Metrics, Tolerance, measure, rms
 from netdefs.debug.plan import Group, Task, in_order_of, make_groups, make_tasks
 from netdefs.debug.report import Row
+from netdefs.debug.rounding import size_of_terms
 from netdefs.debug.run import Arrays, Chain, run_isolated
 from netdefs.debug.subject import Subject, execute
 
@@ -139,7 +140,11 @@ class Measurement:
 
     def _floor(self, task: Task) -> float:
         """What rounding alone may add to a tensor's values, given the size of those that it is computed from."""
-        before = max((self._scale.get(name, 0.0) for name in task.fed), default=0.0)
+        if self._subject.graph is None:
+            return 0.0
+        before = size_of_terms(
+            self._subject.graph, task.steps, task.pair.tensor, {name: self._scale.get(name, 0.0) for name in task.fed}
+        )
         floor = ROUNDOFF * before
         if self._scale.get(task.pair.tensor, 0.0) <= floor:
             self._scale[task.pair.tensor] = (

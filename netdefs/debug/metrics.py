@@ -139,7 +139,8 @@ def rms(array: np.ndarray) -> float:
     flat = array.reshape(-1)
     if not flat.size:
         return 0.0
-    total = float(np.dot(flat, flat)) if flat.dtype.kind == "f" else math.inf
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(np.dot(flat, flat)) if flat.dtype.kind == "f" else math.inf
     if not math.isfinite(total):
         flat = flat.astype(np.float64)
         flat = flat[np.isfinite(flat)]

@@ -32,6 +32,7 @@ class Row:
         isolated_error: why it can't be computed from PyTorch's values, where it can't.
         fed: what it was computed from when isolated.
         via: layers in between that no module shows: an error of its own may also be theirs.
+        given: what PyTorch feeds the first wrong layer in place of `fed`: a module's name, or "something else".
     """
 
     name: str
@@ -47,6 +48,7 @@ class Row:
     isolated_error: str = ""
     fed: tuple[str, ...] = ()
     via: tuple[str, ...] = ()
+    given: str = ""
 
     @property
     def type(self) -> str:
@@ -71,6 +73,12 @@ class Row:
     def ok(self) -> bool:
         """Whether it agrees, in every way that was asked for."""
         return self.verdict == "ok"
+
+    @property
+    def void(self) -> bool:
+        """Whether PyTorch's values are all NaN or infinite, so that agreeing with them says nothing."""
+        metrics = self.chained or self.isolated
+        return metrics is not None and 0 < math.prod(self.shape) == metrics.expected_nan + metrics.expected_inf
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields and verdict, for JSON."""
@@ -109,8 +117,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every compared layer and output agrees."""
-        return all(row.ok for row in self.rows)
+        """Whether every compared layer and output agrees, on finite values."""
+        return all(row.ok and not row.void for row in self.rows)
 
     @property
     def bad(self) -> list[Row]:

@@ -32,9 +32,11 @@ class Subject:
         tensors: what its layers give, and the layer's type, in execution order; constants left out.
         types: the type of each of these.
         passed_on: output -> the tensors whose values it hands on unchanged, nearest first.
+        marked: outputs that other layers read: they were marked to be seen.
         folded: convolution -> the batch norm that it was folded into.
         weights: what it took its weights from, where that is known.
         fingerprint: else the hash of these, where that is known.
+        kernels: weights of convolutions by key, where an engine shows them.
         graph: what ONNX Runtime executes; None for an engine that only runs as a whole.
         engine: that engine.
     """
@@ -47,9 +49,11 @@ class Subject:
     tensors: dict[str, str]
     types: dict[str, str]
     passed_on: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    marked: frozenset[str] = frozenset()
     folded: dict[str, str] = dataclasses.field(default_factory=dict)
     weights: Weights | None = None
     fingerprint: str | None = None
+    kernels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     graph: Graph | None = None
     engine: Engine | None = None
 
@@ -76,6 +80,8 @@ def subject_of(source: Any) -> Subject:
     if isinstance(source, Engine):
         model = getattr(source, "model", None)
         subject = _of_engine(source) if model is None else _of_model(model, source.info, source.profile)
+        if subject.graph is not None and subject.precision == "fp32":
+            subject.kernels = subject.graph.kernels(set(subject.folded.values()))
         subject.fingerprint = source.info.get("weights_sha256")
         return subject
     if not hasattr(definition, "get_layer"):
@@ -123,6 +129,7 @@ def _of_model(model: Any, info: Mapping[str, Any], profile: Profile) -> Subject:
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     made = {name: node for node in model.graph.node for name in node.output if name}
+    read = {name for node in model.graph.node for name in node.input}
     return Subject(
         name=str(info.get("variant") or info.get("name") or model.graph.name or "the network"),
         precision=_precision(info, set(types.values())),
@@ -131,6 +138,7 @@ def _of_model(model: Any, info: Mapping[str, Any], profile: Profile) -> Subject:
         outputs={value.name: _shape(value) for value in model.graph.output},
         tensors={name: node.op_type for name, node in made.items() if name in types and node.op_type != "Constant"},
         types=types,
+        marked=frozenset(value.name for value in model.graph.output if value.name in read),
         passed_on={value.name: _passed_on(value.name, made) for value in model.graph.output},
         folded=dict(info.get("folded", {})),
         graph=Graph(emulate.emulate(model) if emulate.needs_emulation(model) else model),

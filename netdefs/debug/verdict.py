@@ -19,6 +19,8 @@ def sentences(report: "Report") -> str:
     parts = [*_weights(report), *_inputs(report)]
     if report.ok:
         parts.append(_agreement(report))
+    elif report.first_bad is None:
+        parts.append(_void(report))
     else:
         parts += [_outputs(report), _first(report), _spread(report)]
     return " ".join(part for part in parts if part)
@@ -30,7 +32,9 @@ def number(value: float) -> str:
 
 
 def _weights(report: "Report") -> list[str]:
-    return [f"The weights differ: {report.weights.text}"] if report.weights.status in ("different", "rounded") else []
+    if report.weights.status in ("different", "rounded"):
+        return [f"The weights differ: {report.weights.text}"]
+    return [report.weights.text] if report.weights.status == "unproven" and not report.ok else []
 
 
 def _inputs(report: "Report") -> list[str]:
@@ -45,13 +49,27 @@ def _inputs(report: "Report") -> list[str]:
 def _agreement(report: "Report") -> str:
     layers = [row for row in report.rows if row.kind == "layer"]
     outputs = [row for row in report.rows if row.kind == "output"]
-    text = f"{report.name}: all {_count(layers, 'layer')} agree with PyTorch{WAYS[report.mode]}"
+    text = f"{report.name}: all {len(layers)} layers agree with PyTorch{WAYS[report.mode]}"
+    if len(layers) == 1:
+        text = f"{report.name}: {layers[0].name}, the only layer that was compared, agrees with PyTorch"
     if not layers:
-        text = f"{report.name}: no layer was compared, but the output {_names(outputs)} agrees with PyTorch"
+        text = f"{report.name}: no layer was compared, but the {_agreeing(outputs)} with PyTorch"
     elif outputs:
         text += f", and so {'does the output' if len(outputs) == 1 else 'do the outputs'} {_names(outputs)}"
     worst, where = max((m.relative, row.name) for row in report.rows for m in (row.chained, row.isolated) if m)
     return f"{text}. The largest relative error is {number(worst)}, at {where}."
+
+
+def _void(report: "Report") -> str:
+    void = [row for row in report.rows if row.void]
+    return (
+        f"{report.name}: nothing can be said of {len(void)} of {len(report.rows)} tensors, from {void[0].name} on: all "
+        "values are NaN or infinite, in PyTorch and in the network. Compare with an input that gives finite ones."
+    )
+
+
+def _agreeing(outputs: Sequence["Row"]) -> str:
+    return f"output {outputs[0].name} agrees" if len(outputs) == 1 else f"outputs {_names(outputs)} agree"
 
 
 def _outputs(report: "Report") -> str:
@@ -60,8 +78,10 @@ def _outputs(report: "Report") -> str:
     if wrong:
         more = f", and so {'is' if len(wrong) == 2 else 'are'} {_names(wrong[1:])}" if wrong[1:] else ""
         return f"{report.name}: output {wrong[0].name} is wrong ({_error(wrong[0])}){more}."
-    fine = f"output {_names(outputs)} agrees with PyTorch, but " if outputs else ""
-    return f"{report.name}: {fine}{len(report.bad)} of {_count(report.rows, 'layer')} do not."
+    fine = f"{_agreeing(outputs)} with PyTorch, but " if outputs else ""
+    layers = len(report.rows) - len(outputs)
+    bad = len(report.bad)
+    return f"{report.name}: {fine}{bad} of {layers} layer{'s' * (layers != 1)} {'does' if bad == 1 else 'do'} not."
 
 
 def _first(report: "Report") -> str:
@@ -73,6 +93,13 @@ def _first(report: "Report") -> str:
         text += f" when fed PyTorch's {_listed(row.fed)}."
         if row.via:
             text += f" It may also be in what lies between them and has no module: {_listed(row.via)}."
+        elif row.given:
+            what = f"what {row.given} returns" if row.given != "something else" else row.given
+            text += (
+                f" But PyTorch feeds it {what}, not that: the network lacks what lies between, or is wired otherwise."
+            )
+        elif row.kind == "output" and row.isolated is not None:
+            text += " The network hands that on as it is: it lacks what PyTorch does to it before returning it."
         return text
     if row.verdict == "inherited":
         return (
@@ -89,6 +116,7 @@ def _spread(report: "Report") -> str:
     """How many rows after the first wrong one are wrong too, and which of them have errors of their own."""
     first = report.first_bad
     after = [row for row in report.rows[report.rows.index(first) + 1 :] if not row.ok] if first else []
+    after = [row for row in after if row.kind == "layer"]  # the outputs were named before
     own = [row for row in after if row.verdict == "own error"]
     rest = len(after) - len(own)
     parts = []
@@ -116,10 +144,6 @@ def _error(row: "Row", isolated: bool = False) -> str:
         ours = f"{metrics.actual_nan} NaN and {metrics.actual_inf} infinite values"
         return f"{text}, {ours} where PyTorch has {metrics.expected_nan} and {metrics.expected_inf}"
     return f"{text}, {metrics.outside:.2%} of its values out of tolerance" if metrics.outside else text
-
-
-def _count(rows: Sequence[object], word: str) -> str:
-    return f"{len(rows)} {word}{'s' * (len(rows) != 1)}"
 
 
 def _names(rows: Sequence["Row"]) -> str:

@@ -50,7 +50,7 @@ def _chosen(report: "Report") -> list["Row"]:
     if report.ok:
         by_error = sorted(rows, key=lambda row: max(_relative(row.chained), _relative(row.isolated)), reverse=True)
         keep |= {id(row) for row in by_error[: 2 * AROUND]}
-    else:
+    elif report.first_bad is not None:
         at = next(i for i, row in enumerate(rows) if row is report.first_bad)
         keep |= {id(row) for row in rows[max(at - AROUND, 0) : at + AROUND + 1]}
         keep |= {id(row) for row in [row for row in rows if row.verdict == "own error"][:SHOWN]}

@@ -57,7 +57,7 @@ class CpuEngine(Engine):
         super().__init__("cpu", inputs, outputs, check_profile(inputs, profile or {}, required=False), info)
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise EngineError(f"threads={threads!r}: it must be a positive number of CPU threads.")
-        self.model = model
+        self.model = model  # never changed: other threads may be reading it
         self._threads = threads or _usable_threads()
         self._session = self._make_session(model)
         # Another session, for the extra outputs that were asked for last: it holds the weights a second time.
@@ -101,8 +101,9 @@ class CpuEngine(Engine):
         """
         from netdefs.engine import modelfile  # imports onnx
 
-        _write_metadata(self.model, {"netdefs": __version__, "profile": self.profile, "info": self.info})
-        modelfile.write(self.model, path)
+        model = modelfile.copy(self.model)
+        _write_metadata(model, {"netdefs": __version__, "profile": self.profile, "info": self.info})
+        modelfile.write(model, path)
         sidecar.remove_stale(Path(path))
 
     def close(self) -> None:
@@ -129,19 +130,17 @@ class CpuEngine(Engine):
 
     def _session_for(self, extra: tuple[str, ...]) -> Any:
         """A session that also gives the tensors `extra` out."""
+        from netdefs.engine import modelfile  # imports onnx
+
         if not extra:
             return self._session
         with self._extra_lock:
             if self._extra[0] != extra:
                 self._extra = ((), None)  # freed before the next one is made
-                outputs = self.model.graph.output
-                count = len(outputs)
                 known = {value.name: value for value in self.model.graph.value_info}
-                try:
-                    outputs.extend(known[name] for name in extra)
-                    self._extra = (extra, self._make_session(self.model))
-                finally:
-                    del outputs[count:]
+                model = modelfile.copy(self.model)
+                model.graph.output.extend(known[name] for name in extra)
+                self._extra = (extra, self._make_session(model))
             return self._extra[1]
 
     def _matching(self, patterns: Sequence[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ layer; what a layer that takes several nodes holds in between is not rounded, as
 import onnx
 from onnx import TensorProto, helper
 
-from netdefs.engine.modelfile import skeleton
+from netdefs.engine.modelfile import copy
 
 HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -62,8 +62,7 @@ def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
     Which tensors are layers' results, and of which type, the model says itself, in its outputs and value_info. What is
     fed to it must be rounded already.
     """
-    result = skeleton(model)
-    result.graph.initializer.extend(model.graph.initializer)
+    result = copy(model)
     _rewrite(result.graph, {}, set())
     return result
 

@@ -1,8 +1,10 @@
 """`load_engine`: what `Engine.save` wrote, whichever target it was."""
 
 import os
+import re
 from pathlib import Path
 
+from netdefs.core import sniff
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import EngineError, FileError
 from netdefs.core.optional import require
@@ -30,13 +32,15 @@ def load_engine(path: str | os.PathLike[str]) -> Engine:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise FileError(f"There is no file {path}.") from error
-    except OSError as error:
-        raise FileError(f"Can't read {path}: {error.strerror or error}.") from error
-    content = sidecar.read(path, data)
-    if content is not None:
-        return PlanEngine(data, content, str(path))
-    if data[:4] in MAGIC:
-        return _load_bare_plan(path, data, MAGIC[data[:4]])
+    except (OSError, ValueError) as error:
+        raise FileError(f"Can't read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    target = MAGIC.get(data[:4])
+    if target or sidecar.is_sidecar(sidecar.path_of(path)):  # beside other files, that name may be somebody else's
+        content = sidecar.read(path, data)
+        if content is not None:
+            return PlanEngine(data, content, str(path))
+    if target:
+        return _load_bare_plan(path, data, target)
     require("onnx", "cpu")
     from netdefs.engine import modelfile  # imports onnx
 
@@ -44,9 +48,17 @@ def load_engine(path: str | os.PathLike[str]) -> Engine:
     if model is None:
         raise EngineError(
             f"{path} ({len(data)} bytes) is neither an ONNX model nor a TensorRT plan, or it is cut short. "
-            "Give a file that Engine.save or `netdefs build` wrote."
+            f"{_what(data)}Give a file that Engine.save or `netdefs build` wrote."
         )
     return cpu.load(model)
+
+
+def _what(data: bytes) -> str:
+    """What a file looks like that holds no engine, as a sentence; empty if that is not known."""
+    head = data[: sniff.HEAD]
+    # A .wts begins with the number of tensors, and then the first one's name and size.
+    kind = "weights (.wts)" if re.match(rb"\d+\s+\S+ \d+ ", head) else sniff.looks_like(head)
+    return f"It looks like {kind}. " if kind else ""
 
 
 def _load_bare_plan(path: Path, plan: bytes, target: str) -> Engine:

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,25 +18,28 @@ from netdefs.export import save
 
 def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of the model without its weights."""
-    bare = onnx.ModelProto(
-        ir_version=model.ir_version,
-        producer_name=model.producer_name,
-        producer_version=model.producer_version,
-        domain=model.domain,
-        model_version=model.model_version,
-        doc_string=model.doc_string,
-        opset_import=model.opset_import,
-        metadata_props=model.metadata_props,
-        functions=model.functions,
-    )
-    graph = model.graph
-    bare.graph.name = graph.name
-    bare.graph.doc_string = graph.doc_string
-    bare.graph.node.extend(graph.node)
-    bare.graph.input.extend(graph.input)
-    bare.graph.output.extend(graph.output)
-    bare.graph.value_info.extend(graph.value_info)
+    bare = onnx.ModelProto()
+    _copy_fields(model, bare, leave_out="graph")
+    _copy_fields(model.graph, bare.graph, leave_out="initializer")
     return bare
+
+
+def copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model, also of one above protobuf's limit, which `CopyFrom` may refuse."""
+    whole = skeleton(model)
+    whole.graph.initializer.extend(model.graph.initializer)
+    return whole
+
+
+def _copy_fields(source: Any, target: Any, leave_out: str) -> None:
+    """Copies the fields that a message has, which are repeated ones and plain values."""
+    for field, value in source.ListFields():
+        if field.name == leave_out:
+            continue
+        if hasattr(value, "extend"):
+            getattr(target, field.name).extend(value)
+        else:
+            setattr(target, field.name, value)
 
 
 def write(model: onnx.ModelProto, path: str | os.PathLike[str]) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,20 @@ def write(path: Path, plan: bytes, content: Sidecar) -> None:
     second rename fail, the old sidecar does not match the new plan, and `read` says so.
 
     Raises:
-        FileError: one can't be written.
+        FileError: one can't be written, or a file that is no sidecar has the sidecar's name.
     """
+    file = path_of(path)
+    if file.is_file() and not is_sidecar(file):
+        raise FileError(
+            f"{file} is not from netdefs, and what must be known of the plan {path.name} belongs there. "
+            "Save the plan under another name, or move that file away."
+        )
     text = json.dumps(to_json(plan, content), indent=2) + "\n"
-    with atomic_write(path_of(path)) as sidecar:
+    with atomic_write(file) as sidecar:
         sidecar.write(text.encode())
         sidecar.flush()
-        with atomic_write(path) as file:
-            file.write(plan)
+        with atomic_write(path) as target:
+            target.write(plan)
 
 
 def to_json(plan: bytes, content: Sidecar) -> dict[str, Any]:
@@ -96,7 +103,12 @@ def read(path: Path, plan: bytes) -> Sidecar | None:
         data = json.loads(text)
         version = int(data["format"])
         if version > FORMAT:
-            raise EngineError(f"{file} was written by netdefs {data['netdefs']}: this is {__version__}, update it.")
+            raise EngineError(
+                f"{file} has format {version}, from netdefs {data['netdefs']}. This netdefs, {__version__}, reads "
+                f"format {FORMAT}: update it, or build the engine again."
+            )
+        if version < FORMAT:
+            raise ValueError(f"format {version}")
         size, digest = int(data["plan_bytes"]), str(data["plan_sha256"])
         content = _from_json(data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -112,11 +124,20 @@ def read(path: Path, plan: bytes) -> Sidecar | None:
     return content
 
 
+def is_sidecar(file: Path) -> bool:
+    """True if a file says of itself that it describes a plan; it may be damaged beyond that."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "plan_sha256" in content
+
+
 def remove_stale(path: Path) -> None:
     """Removes the sidecar of a plan that was at `path` until something else was written there."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        file = path_of(path)
-        if "plan_sha256" in json.loads(file.read_text(encoding="utf-8")):
+    file = path_of(path)
+    if is_sidecar(file):
+        with contextlib.suppress(OSError):
             file.unlink()
 
 
@@ -134,10 +155,16 @@ def _from_json(data: Mapping[str, Any]) -> Sidecar:
 
     if data["target"] not in ("tensorrt", "tensorrt_rtx"):
         raise ValueError(f"target {data['target']!r}")
+    if not (isinstance(data["tensorrt"], str) and re.fullmatch(r"\d+(\.\w+)+", data["tensorrt"])):
+        raise ValueError(f"tensorrt {data['tensorrt']!r}")
+    if not data["outputs"]:
+        raise ValueError("no outputs")
+    if data["weights_sha256"] != data["info"].get("weights_sha256"):
+        raise ValueError(f"weights_sha256 {data['weights_sha256']!r} is not that of info")
     capabilities = data["compute_capabilities"]
     return Sidecar(
         target=data["target"],
-        tensorrt=str(data["tensorrt"]),
+        tensorrt=data["tensorrt"],
         compute_capabilities=None if capabilities is None else [str(each) for each in capabilities],
         inputs={name: tensor(value) for name, value in data["inputs"].items()},
         outputs={name: tensor(value) for name, value in data["outputs"].items()},

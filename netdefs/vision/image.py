@@ -10,6 +10,9 @@ import numpy as np
 from netdefs.core.errors import InputError
 from netdefs.core.optional import require
 
+# How many times longer than the crop a picture may be once it is resized: beyond that it fills the memory for nothing.
+LARGEST = 100
+
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A picture file as (H, W, 3) uint8 in BGR order, turned as its EXIF data says.
@@ -38,7 +41,7 @@ def preprocess(image: np.ndarray, recipe: Mapping[str, Any], size: tuple[int, in
         (1, C, height, width) float32.
 
     Raises:
-        InputError: the array is no such picture.
+        InputError: the array is no such picture, or the crop would show less than a hundredth of it.
     """
     cv2 = require("cv2", "vision")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
@@ -50,6 +53,11 @@ def preprocess(image: np.ndarray, recipe: Mapping[str, Any], size: tuple[int, in
         # The smallest picture of the same proportions that still covers the crop with the margin around it.
         ratio = max(height / image.shape[0], width / image.shape[1]) / recipe["crop_pct"]
         tall, wide = (max(round(n * ratio), m) for n, m in zip(image.shape[:2], size, strict=True))
+        if max(tall / height, wide / width) > LARGEST:
+            raise InputError(
+                f"A picture of {image.shape[0]}x{image.shape[1]} is too long and narrow: the middle {height}x{width} "
+                f"of {tall}x{wide} would be all that is seen of it. Cut out the part that matters."
+            )
         top, left = round((tall - height) / 2), round((wide - width) / 2)
         image = _resize(image, tall, wide)[top : top + height, left : left + width]
     if recipe["color"] == "RGB":

@@ -297,7 +297,7 @@ def test_no_permission_and_no_folder(tmp_path, monkeypatch):
     def refuse(*arguments, **keywords):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(FileError, match=r"Can't write .*x\.wts: Permission denied"):
         netdefs.save_wts(tmp_path / "x.wts", {})
 

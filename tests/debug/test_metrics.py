@@ -131,6 +131,8 @@ def test_rms():
     assert rms(np.array([3, -4])) == pytest.approx(math.sqrt(12.5))
     assert rms(np.float32([3, NAN, INF, 3])) == pytest.approx(3 / math.sqrt(2))
     assert rms(np.zeros((0,), np.float32)) == 0
+    with np.errstate(all="raise"):
+        assert rms(np.full(4, 1e30, np.float32)) == pytest.approx(1e30)
 
 
 def test_tolerances():

@@ -57,8 +57,69 @@ def test_a_sequence_goes_by_order(container):
     report = compare(lambda y: container([y, y.softmax(1)]))
     assert report.ok
     assert note(report, "prob") == "The output prob is compared with module(x)[1]: in order."
-    swapped = compare(lambda y: container([y.softmax(1), y]))
+    swapped = compare(lambda y: container([y.softmax(1), y * 1]))
     assert [row.name for row in swapped.bad] == ["logits", "prob"]
+
+
+def test_the_tensor_itself_counts_more_than_the_order():
+    report = compare(lambda y: (y.softmax(1), y))
+    assert report.ok
+    assert note(report, "logits").endswith("module(x)[1]: both are the output of fc.")
+    assert note(report, "prob").endswith("module(x)[0]: in order.")
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+def test_marked_layers_take_no_returned_value(opaque):
+    """`cat` has the shape of the returned `up`: that is compared already, and `cat` is not what is returned."""
+
+    class Aux(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.conv = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 5, 1)
+
+        def forward(self, x):
+            return {"out": self.conv(torch.cat([x, x * 2], 1)), "aux": self.up(x)}
+
+    def define(net, x):
+        up = net.conv(x, "up", 6, 1)
+        out = net.output(net.conv(net.concat([x, net.mul(x, 2.0, "double")], "cat", dim=1), "conv", 5, 1), "out")
+        return {"out": out, "up": up}
+
+    module = seeded(Aux())
+    engine = netdefs.build(build(define, module.state_dict(), SHAPE), target="cpu", outputs="*")
+    assert "cat" in engine.outputs
+    report = netdefs.compare(shut(engine) if opaque else engine, module, picture(*SHAPE))
+    assert report.ok
+    assert outputs(report) == ["out"]
+    assert "cat" in reasons(report)
+    assert "()['aux']" not in reasons(report)
+
+
+def shut(engine):
+    """An engine as on a GPU: it runs, and shows nothing of its inside."""
+
+    class Shut(netdefs.Engine):
+        def run(self, feeds):
+            return engine.run(feeds)
+
+        def save(self, path):
+            raise NotImplementedError
+
+    return Shut("tensorrt", engine.inputs, engine.outputs, engine.profile, engine.info)
+
+
+def test_the_verdict_of_several_outputs():
+    def squares(net, x):
+        y = net.flatten(x, "flatten", 1)
+        return {"a": net.output(net.mul(y, y, "square"), "a"), "b": net.output(net.add(y, y, "double"), "b")}
+
+    class Squares(nn.Module):
+        def forward(self, x):
+            y = x.flatten(1)
+            return y * y, y + y
+
+    report = netdefs.compare(build(squares, {}, SHAPE), Squares(), picture(*SHAPE))
+    assert "no layer was compared, but the outputs a, b agree with PyTorch" in report.verdict
 
 
 def test_the_only_value_is_recognized_by_the_module_that_gave_it():

@@ -108,8 +108,8 @@ def test_an_engine_has_only_a_fingerprint():
         with torch.no_grad():
             lenet.fc1.bias += 1
         report = netdefs.compare(engine, lenet, x)
-        assert report.weights.status == "unknown"
-        assert report.weights.text.startswith("It can't be shown that the engine has the module's weights")
+        assert report.weights.status == "unproven"
+        assert report.verdict.startswith("The engine may hold other weights than the module: the fingerprint ")
         assert report.first_bad.name == "fc1"
 
 
@@ -123,6 +123,18 @@ def test_inputs_are_looked_at(module):
     assert report.verdict.startswith(
         "Input input holds NaN or infinity. PyTorch's own values hold NaN or infinity from conv1 on."
     )
+
+
+def test_a_comparison_of_nothing_but_nan_is_no_agreement(module):
+    report = netdefs.compare(network(module), module, np.full((2, 3, 32, 48), np.nan, np.float32))
+    assert not report.ok
+    assert report.first_bad is None
+    total = len(report.rows)
+    assert (
+        f"net: nothing can be said of {total} of {total} tensors, from conv1 on: all values are NaN" in report.verdict
+    )
+    assert "logits" in str(report)
+    assert report.to_dict()["ok"] is False
 
 
 def test_nan_on_one_side_is_wrong_whatever_the_tolerance():
@@ -168,7 +180,7 @@ def test_what_fp16_cannot_hold_is_the_error_of_the_layer_that_makes_it():
 
 def test_the_module_is_described(module):
     notes = netdefs.compare(network(module), module, picture()).notes
-    assert notes == ["The output logits is compared with module(x): the only one."]
+    assert notes == ["The output logits is compared with module(x): both are the output of fc2."]
     module.train()
     assert "The module was in training mode" in netdefs.compare(network(module), module, picture()).notes[0]
     assert module.training
@@ -254,7 +266,7 @@ def test_one_mode_alone(module, mode):
     if mode == "chained":
         assert [row.verdict for row in report.bad] == ["wrong"] * 5
         assert "mode='both' tells" in report.verdict
-        assert "4 later layers are wrong too." in report.verdict
+        assert "3 later layers are wrong too." in report.verdict
     else:
         assert [row.verdict for row in report.bad] == ["own error"]
         assert "output logits agrees with PyTorch, but 1 of" in report.verdict

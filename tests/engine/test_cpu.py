@@ -135,6 +135,34 @@ def test_outputs_named_at_the_build_leave_the_network_as_it_was():
         build(definition, outputs=["cnov"])
 
 
+def test_what_runs_meanwhile_changes_nothing(tmp_path, monkeypatch):
+    """A run with further outputs makes a session of its own; an engine saved meanwhile is the engine, no more."""
+    engine, x = build(), image()
+    engine.info["note"] = "mine"
+    before = engine.model.SerializeToString(deterministic=True)
+    real = engine._make_session
+    seen = []
+
+    def make(model):
+        engine.save(tmp_path / "net.onnx")
+        seen.append(list(netdefs.load_engine(tmp_path / "net.onnx").outputs))
+        seen.append(engine.model.SerializeToString(deterministic=True) == before)
+        return real(model)
+
+    monkeypatch.setattr(engine, "_make_session", make)
+    assert list(engine.run({"x": x}, outputs="conv")) == ["out", "conv"]
+    assert seen == [["out"], True]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_saving_keeps_all_of_the_model(tmp_path, dtype):
+    engine = build(raw.conv_scale_relu(dtype))
+    engine.save(tmp_path / "net.onnx")
+    saved = onnx.load(tmp_path / "net.onnx")
+    assert saved.metadata_props.pop().key == cpu.METADATA
+    assert saved == engine.model
+
+
 # Saving and loading.
 
 

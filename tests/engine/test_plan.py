@@ -103,6 +103,11 @@ def test_a_sidecar_that_is_none(saved, text):
         {"target": "cpu"},
         {"info": 3},
         {"compute_capabilities": 8.6},
+        {"format": 0},
+        {"outputs": {}},
+        {"tensorrt": None},
+        {"tensorrt": "1.x/7"},
+        {"weights_sha256": "f" * 64},
     ],
 )
 def test_a_sidecar_with_a_damaged_entry(saved, changes):
@@ -117,7 +122,8 @@ def test_a_sidecar_that_is_not_text(saved):
 
 def test_a_sidecar_of_the_future(saved):
     edit(saved, format=2, netdefs="9.0")
-    assert f"was written by netdefs 9.0: this is {netdefs.__version__}, update it" in refused(saved)
+    message = refused(saved)
+    assert f"has format 2, from netdefs 9.0. This netdefs, {netdefs.__version__}, reads format 1: update it" in message
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data[:-1] + b"?", lambda data: data + b"?"])
@@ -196,72 +202,25 @@ def test_somebody_elses_json_stays(tmp_path, text):
     (tmp_path / "net.onnx.json").write_text(text)
     netdefs.build(raw.conv_scale_relu(), target="cpu").save(tmp_path / "net.onnx")
     assert (tmp_path / "net.onnx.json").read_text() == text
+    assert netdefs.load_engine(tmp_path / "net.onnx").target == "cpu"
 
 
-# Loading what is not an engine.
+@pytest.mark.parametrize("text", ['{"mine": 1}', "[1]", "notes", ""])
+def test_a_plan_does_not_replace_somebody_elses_json(engine, tmp_path, text):
+    (tmp_path / "net.json").write_text(text)
+    with pytest.raises(FileError, match=r"net\.json is not from netdefs.*Save the plan under another name"):
+        engine.save(tmp_path / "net")
+    assert [each.name for each in tmp_path.iterdir()] == ["net.json"]
+    assert (tmp_path / "net.json").read_text() == text
 
 
-def test_no_file(tmp_path):
-    assert "There is no file" in refused(tmp_path / "net.engine", FileError)
-    assert "Can't read" in refused(tmp_path, FileError)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"hello, this is a text file\n",
-        b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
-        b"\xff\xd8\xff\xe0" + bytes(100),
-        b"\x08\x07",
-        b"PK\x03\x04" + bytes(100),
-        bytes(1000),
-    ],
-)
-def test_files_that_are_neither(tmp_path, data):
-    (tmp_path / "net.engine").write_bytes(data)
-    message = refused(tmp_path / "net.engine")
-    assert f"({len(data)} bytes) is neither an ONNX model nor a TensorRT plan" in message
-    assert "Engine.save" in message
-
-
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.999])
-def test_a_truncated_onnx_file(tmp_path, share):
-    path = tmp_path / "net.onnx"
-    netdefs.build(raw.conv_scale_relu(), target="cpu").save(path)
-    data = path.read_bytes()
-    path.write_bytes(data[: int(share * len(data))])
-    refused(path)
-
-
-def test_damaged_metadata(tmp_path):
-    import onnx
-
-    path = tmp_path / "net.onnx"
-    netdefs.build(raw.conv_scale_relu(), target="cpu").save(path)
-    model = onnx.load(path)
-    next(entry for entry in model.metadata_props if entry.key == "netdefs.engine").value = "{"
-    onnx.save(model, path)
-    assert "'netdefs.engine' in this ONNX model's metadata is damaged" in refused(path)
-
-
-def test_an_onnx_file_of_any_origin(tmp_path):
-    import onnx
-    from onnx import TensorProto, helper
-
-    shape = ["batch", 3]
-    graph = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["y"])],
-        "somebody's",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
-    engine = netdefs.load_engine(tmp_path / "a.onnx")
-    assert engine.info == {}
-    assert engine.inputs["x"].shape == (-1, 3)
-    x = raw.coarse((2, 3), 0)
-    np.testing.assert_array_equal(engine.run({"x": x})["y"], np.maximum(x, 0))
+def test_saving_over_a_plan_replaces_both(engine, saved):
+    other = netdefs.build(raw.two_inputs(), target="tensorrt_rtx")
+    other.save(saved)
+    assert netdefs.load_engine(saved).inputs == other.inputs
+    edit(saved, inputs={})  # a damaged one is replaced too
+    engine.save(saved)
+    assert netdefs.load_engine(saved).inputs == engine.inputs
 
 
 # Running.
