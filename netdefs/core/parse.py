@@ -45,8 +45,8 @@ def from_onnx(
             head = file.read(HEAD)
     except FileNotFoundError as error:
         raise FileError(f"There is no file {path}.") from error
-    except OSError as error:
-        raise FileError(f"Can't read {path}: {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:
+        raise FileError(f"Can't read {path}: {getattr(error, 'strerror', None) or error}.") from error
     model = _without_weights(path)
     net = Network(name=name or path.stem, package=package)
     parser = net.trt.OnnxParser(net.definition, net.log.bridge)
@@ -65,6 +65,7 @@ def from_onnx(
     net.info.update(precision=net.precision, source=str(path))
     if model is not None:
         net.info["modules"] = torch_names.module_outputs(model)
+        net.folded.update(torch_names.folded_convolutions(model))
     return net
 
 

@@ -35,7 +35,7 @@ def module_outputs(model: Any) -> dict[str, str]:
         owner = _owner_of_kernel(node)
         folded = owner is not None and owner not in modules  # the node gives what a batch norm did
         nameless = folded and not (owner and _is_exact(node))  # and it does not tell which
-        unsure |= set(_ancestry(owner or "")) - set(modules)
+        unsure |= set(_ancestry(owner or "")) - set(modules)  # whose own output is then nowhere
         for module in modules:
             for tensor in node.output:
                 outside = [nodes[i] for i in readers[tensor] if module not in scopes[i]]
@@ -49,6 +49,16 @@ def module_outputs(model: Any) -> dict[str, str]:
             sure = [module for module in modules if leaving[module] == {tensor} and module not in unsure]
             if sure:
                 found[tensor] = sure[-1]
+    return found
+
+
+def folded_convolutions(model: Any) -> dict[str, str]:
+    """Convolution -> the batch norm that the exporter folded into it, as far as its nodes tell."""
+    found = {}
+    for node in model.graph.node:
+        owner, modules = _owner_of_kernel(node), _scopes(node)
+        if owner and modules and owner not in modules and "FuseBatchNormIntoConv" in _property(node, RULES):
+            found[owner] = modules[-1]
     return found
 
 

@@ -111,13 +111,13 @@ def strangers(subject: Subject, scan: Scan) -> str:
     prefix, count = _prefix(theirs, ours)
     if count:
         return (
-            f"{text} {count} names match once the modules lose the prefix '{prefix}.'. Compare with the inner module: "
+            f"{text} {_matching(count)} once the modules lose the prefix '{prefix}.'. Compare with the inner module: "
             f"module.{prefix}."
         )
     prefix, count = _prefix(ours, theirs)
     if count:
         return (
-            f"{text} {count} names match once the network's lose the prefix '{prefix}.'. Compare with the module that "
+            f"{text} {_matching(count)} once the network's lose the prefix '{prefix}.'. Compare with the module that "
             f"has this one as its .{prefix}."
         )
     return text
@@ -130,6 +130,10 @@ def _prefix(longer: Sequence[str], shorter: Sequence[str]) -> tuple[str, int]:
         parts = name.split(".")
         found.update(".".join(parts[:i]) for i in range(1, len(parts)) if ".".join(parts[i:]) in known)
     return found.most_common(1)[0] if found else ("", 0)
+
+
+def _matching(count: int) -> str:
+    return "1 name matches" if count == 1 else f"{count} names match"
 
 
 def _some(names: Sequence[str]) -> str:

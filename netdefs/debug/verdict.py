@@ -81,7 +81,9 @@ def _outputs(report: "Report") -> str:
     fine = f"{_agreeing(outputs)} with PyTorch, but " if outputs else ""
     layers = len(report.rows) - len(outputs)
     bad = len(report.bad)
-    return f"{report.name}: {fine}{bad} of {layers} layer{'s' * (layers != 1)} {'does' if bad == 1 else 'do'} not."
+    verb = "does not" if bad == 1 else "do not"
+    rest = "" if fine else " agree with PyTorch"
+    return f"{report.name}: {fine}{bad} of {layers} layer{'s' * (layers != 1)} {verb}{rest}."
 
 
 def _first(report: "Report") -> str:
@@ -95,11 +97,11 @@ def _first(report: "Report") -> str:
             text += f" It may also be in what lies between them and has no module: {_listed(row.via)}."
         elif row.given:
             what = f"what {row.given} returns" if row.given != "something else" else row.given
-            text += (
-                f" But PyTorch feeds it {what}, not that: the network lacks what lies between, or is wired otherwise."
-            )
+            text += f" But PyTorch feeds it {what}: the network lacks what lies between, or is wired otherwise."
         elif row.kind == "output" and row.isolated is not None:
-            text += " The network hands that on as it is: it lacks what PyTorch does to it before returning it."
+            text += (
+                " The network hands that on as it is: PyTorch returns something else, or does something to it first."
+            )
         return text
     if row.verdict == "inherited":
         return (

@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import netdefs
+from netdefs.core.blocks import conv_bn
 from tests.debug.nets import Net, build, network, picture, seeded
 
 
@@ -77,7 +78,8 @@ def test_folded_convolutions_are_listed(module):
     report = netdefs.compare(network(module, fold_bn=True), module, picture())
     assert report.ok
     assert report.folded["layer1.0.conv1"] == "layer1.0.bn1"
-    assert unmatched(report)["layer1.0.conv1"] == "is folded into its batch norm (layer1.0.bn1)"
+    reasons = {item.name: item.reason for item in report.unmatched}
+    assert reasons["layer1.0.conv1"] == "is folded into its batch norm (layer1.0.bn1)"
 
 
 def test_shapes_that_differ(module):
@@ -129,7 +131,7 @@ def stack(between, eps=(), **options):
 
     def define(net, x):
         for i in "12":
-            x = net.batch_norm(net.conv(x, f"conv{i}", 8, 3, padding=1, bias=False), f"bn{i}")
+            x = conv_bn(net, x, f"conv{i}", f"bn{i}", 8, 3)
         return net.output(x, "out")
 
     module = seeded(Stack(between))
@@ -154,7 +156,7 @@ def stack(between, eps=(), **options):
 def test_what_the_network_lacks_between_two_layers_is_no_fault_of_the_second(between, what, fold_bn):
     report = stack(between, fold_bn=fold_bn)
     assert report.first_bad.name == ("bn2" if fold_bn else "conv2")
-    assert f"when fed PyTorch's bn1. But PyTorch feeds it {what}, not that: the network lacks" in report.verdict
+    assert f"when fed PyTorch's bn1. But PyTorch feeds it {what}: the network lacks" in report.verdict
 
 
 @pytest.mark.parametrize("fold_bn", [False, True])
@@ -185,7 +187,7 @@ def test_what_the_network_lacks_at_its_end():
     net = build(lambda net, x: net.output(net.conv(x, "conv", 4, 1), "out"), module.state_dict(), (1, 3, 4, 4))
     report = netdefs.compare(net, module, picture(1, 3, 4, 4))
     assert report.first_bad.name == "out"
-    assert "it lacks what PyTorch does to it before returning it." in report.verdict
+    assert "PyTorch returns something else, or does something to it first." in report.verdict
 
 
 def test_an_engine_that_was_built_from_other_weights(module):
@@ -194,7 +196,7 @@ def test_an_engine_that_was_built_from_other_weights(module):
     engine.info["weights_sha256"] = "another"
     report = netdefs.compare(engine, module, picture())
     assert report.verdict.startswith(
-        "The weights differ: Of the 15 weights of convolutions that the engine shows, 15 are"
+        "The weights differ: Of the 13 weights of convolutions that the engine shows, 13 are"
     )
     engine = netdefs.build(network(module, eps={"bn1": 1e-1}), target="cpu")
     engine.info["weights_sha256"] = "another"
@@ -208,7 +210,6 @@ def test_the_verdict_of_one_layer():
     module = seeded(nn.Sequential(nn.Conv2d(3, 4, 1)))
     net = build(lambda net, x: net.conv(x, "0", 4, 1), module.state_dict(), (1, 3, 4, 4))
     report = netdefs.compare(net, module, picture(1, 3, 4, 4))
-    assert "net: 0, the only layer that was compared, agrees with PyTorch, fed by each other" not in report.verdict
     assert report.verdict.startswith("net: 0, the only layer that was compared, agrees with PyTorch")
     module[0].bias.data += 1
     report = netdefs.compare(net.definition, module, picture(1, 3, 4, 4))
