@@ -24,7 +24,7 @@ log = logging.getLogger("netdefs.tensorrt")
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76
 
 # What TensorRT-RTX logs on every call on a machine with no GPU; it says nothing about the network.
-NOISE = ("cudaError 35", "CUDA driver version is insufficient", "Thread context has not been set")
+NOISE = ("cudaError 35", "CUDA driver version is insufficient", "Thread context has not been set", "has Int64 binding")
 
 
 @functools.cache
