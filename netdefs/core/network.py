@@ -58,6 +58,7 @@ class Network(Convolutions, Pointwise, Spatial):
         if definition is None:
             raise NetdefsError(f"{trt.__name__} can't make a network on this machine. It says: {log.take()}")
         definition.name = name
+        log.take()  # what was logged before is not about this network
         super().__init__(definition, trt, Weights({} if weights is None else weights))
         self.name = name
         self.precision = precision
