@@ -12,6 +12,7 @@ from netdefs.core.errors import CompareError, EngineError
 from netdefs.core.optional import require
 from netdefs.core.weights import Weights
 from netdefs.debug.graph import Graph
+from netdefs.debug.modules import under_module_names
 from netdefs.debug.run import Arrays
 from netdefs.engine import Engine, TensorInfo
 from netdefs.engine.base import Profile
@@ -31,6 +32,7 @@ class Subject:
         outputs: its outputs and their shapes, -1 where a size is unknown.
         tensors: what its layers give, and the layer's type, in execution order; constants left out.
         types: the type of each of these.
+        known_as: the names of those of them that have another one in the network.
         passed_on: output -> the tensors whose values it hands on unchanged, nearest first.
         marked: outputs that other layers read: they were marked to be seen.
         folded: convolution -> the batch norm that it was folded into.
@@ -48,6 +50,7 @@ class Subject:
     outputs: dict[str, tuple[int, ...]]
     tensors: dict[str, str]
     types: dict[str, str]
+    known_as: dict[str, str] = dataclasses.field(default_factory=dict)
     passed_on: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     marked: frozenset[str] = frozenset()
     folded: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -92,7 +95,8 @@ def subject_of(source: Any) -> Subject:
 
     subject = _of_model(to_onnx(definition), getattr(source, "info", {}), getattr(source, "profile", {}))
     kinds = _layer_types(definition)
-    subject.tensors = {name: kinds[name] for name in subject.tensors if name in kinds}
+    found = {name: kinds.get(subject.known_as.get(name, name)) for name in subject.tensors}
+    subject.tensors = {name: kind for name, kind in found.items() if kind is not None}
     weights = getattr(source, "weights", None)
     subject.weights = weights if isinstance(weights, Weights) else None
     return subject
@@ -125,6 +129,9 @@ def execute(model: Any, feeds: Mapping[str, np.ndarray]) -> Arrays:
 def _of_model(model: Any, info: Mapping[str, Any], profile: Profile) -> Subject:
     from netdefs.engine import emulate
 
+    known_as: dict[str, str] = {}
+    if info.get("modules"):
+        model, known_as = under_module_names(model, info["modules"])
     types = _types(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
@@ -138,6 +145,7 @@ def _of_model(model: Any, info: Mapping[str, Any], profile: Profile) -> Subject:
         outputs={value.name: _shape(value) for value in model.graph.output},
         tensors={name: node.op_type for name, node in made.items() if name in types and node.op_type != "Constant"},
         types=types,
+        known_as=known_as,
         marked=frozenset(value.name for value in model.graph.output if value.name in read),
         passed_on={value.name: _passed_on(value.name, made) for value in model.graph.output},
         folded=dict(info.get("folded", {})),
