@@ -133,6 +133,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 def diff_command(arguments: argparse.Namespace) -> int:
     """`netdefs diff`."""
     from netdefs.core.source import load_module  # torch comes with it
+    from netdefs.engine.tensorrt import definition_inputs
 
     if arguments.report:
         refuse_existing(arguments.report, arguments.force)
@@ -143,7 +144,7 @@ def diff_command(arguments: argparse.Namespace) -> int:
         inputs = compared.inputs
     else:
         compared = _define(arguments)
-        inputs = _network_inputs(compared)
+        inputs = definition_inputs(compared.definition)
     report = netdefs.compare(
         compared,
         module,
@@ -214,13 +215,6 @@ def _model_of(variant: str) -> Model:
             return _model(getattr(netdefs, name))
     known = [variant for variants in zoo.values() for variant in variants]
     raise InputError(f"{variant!r} is neither a file nor a variant.{near(variant, known)} See `netdefs list`.")
-
-
-def _network_inputs(network: Network) -> dict[str, Any]:
-    from netdefs.engine import TensorInfo
-
-    tensors = (network.definition.get_input(i) for i in range(network.definition.num_inputs))
-    return {tensor.name: TensorInfo(tuple(tensor.shape), np.dtype(np.float32)) for tensor in tensors}
 
 
 def _feeds(
