@@ -95,7 +95,7 @@ def test_dynamic_input_shape(folder, capsys):
     capsys.readouterr()
     assert main(["run", "d.engine", "--image", "photo.png", "photo.png", "--json"]) == 0
     text = capsys.readouterr().out
-    assert len(json.loads(text[text.index("{") :])["top"]) == 2
+    assert [len(picture["top"]) for picture in json.loads(text[text.index("{") :])["pictures"]] == [5, 5]
     for wrong in ("1x1x32xa", "1:2x1x32x32", ""):
         with pytest.raises(SystemExit) as stop:
             main(["build", "lenet5", "--input-shape", wrong])
@@ -117,10 +117,10 @@ def test_run_on_a_picture(engine, folder, capsys):
     said = capsys.readouterr().out
     assert said.count("digit") == 3 and "prob" in said
     (folder / "names.txt").write_text("one\ntwo\n")
-    fails(capsys, ["run", str(engine), "--image", "photo.png", "--labels", "names.txt"], "2 lines", "10 classes")
+    fails(capsys, ["run", str(engine), "--image", "photo.png", "--labels", "names.txt"], "2 names", "10 classes")
     fails(capsys, ["run", str(engine), "--image", "photo.png", "--labels", "nothing.txt"], "nothing.txt")
     (folder / "names.txt").write_text("")
-    fails(capsys, ["run", str(engine), "--image", "photo.png", "--labels", "names.txt"], "0 lines", "10 classes")
+    fails(capsys, ["run", str(engine), "--image", "photo.png", "--labels", "names.txt"], "0 names", "10 classes")
     with pytest.raises(SystemExit):
         main(["run", str(engine), "--image", "photo.png", "--top", "-3"])
     assert "invalid positive number value: '-3'" in capsys.readouterr().err
@@ -160,7 +160,7 @@ def test_run_on_what_it_cannot_use(engine, folder, capsys):
     np.save("double.npy", np.zeros((1, 1, 32, 32)))
     fails(capsys, ["run", str(engine), "--image", "text.jpg"], "text.jpg is not a picture")
     fails(capsys, ["run", str(engine), "--image", "empty.jpg"], "empty.jpg is not a picture")
-    fails(capsys, ["run", str(engine), "--image", "none.jpg"], "no picture none.jpg")
+    fails(capsys, ["run", str(engine), "--image", "none.jpg"], "no picture, video or folder none.jpg")
     fails(capsys, ["run", str(engine), "--input", "photo.png"], "photo.png is not an array")
     fails(capsys, ["run", str(engine), "--input", "none.npy"], "no file none.npy")
     fails(capsys, ["run", str(engine), "--input", "wide.npy"], "'input'", "33")

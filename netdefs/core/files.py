@@ -4,9 +4,11 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 from netdefs.core.errors import FileError
 
@@ -52,6 +54,16 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             raise
     except OSError as error:
         raise FileError(f"Can't write {path}: {error.strerror or error}.") from error
+
+
+def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays as numpy.savez does, but only once all is written, and under exactly this name.
+
+    Raises:
+        FileError: as `atomic_write`.
+    """
+    with atomic_write(path) as file:
+        np.savez(file, allow_pickle=False, **dict(arrays))
 
 
 def _target(path: Path) -> tuple[Path, int | None]:

@@ -1,0 +1,118 @@
+"""What several commands take, and what their options say."""
+
+import argparse
+import ast
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import netdefs
+from netdefs.core.errors import InputError
+from netdefs.core.network import PRECISIONS, Dimension, Network
+from netdefs.core.scope import near
+from netdefs.core.zoo import PLACES, Model
+
+NETWORK_OPTIONS = ("weights", "precision", "input_shape", "num_classes", "fold_bn", "preprocess", "config")
+Command = Callable[[argparse.Namespace], int]
+
+
+def add_command(commands: Any, name: str, command: Command, summary: str, example: str) -> argparse.ArgumentParser:
+    """Declares a command; options are added to what this returns."""
+    added: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    added.set_defaults(command=command, name=name)
+    added.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    return added
+
+
+def network_options(to: argparse.ArgumentParser) -> None:
+    """The options that describe a network to define: `define` reads them."""
+    to.add_argument("-w", "--weights", help="a .wts or .safetensors file; by default weights/VARIANT.wts")
+    to.add_argument("--precision", choices=list(PRECISIONS), help="default fp32")
+    to.add_argument("--input-shape", type=shape, help="such as 1x3x224x224; a dynamic size is MIN:OPT:MAX")
+    to.add_argument("--num-classes", type=int, help="by default read off the weights")
+    to.add_argument("--fold-bn", action="store_true", default=None, help="fold batch norms into convolutions")
+    to.add_argument("--preprocess", choices=PLACES, help="in_network: uint8 (N, H, W, 3) in, normalized by layers")
+    to.add_argument(
+        "--config",
+        type=assignment,
+        action="append",
+        metavar="NAME=VALUE",
+        help="a further argument of the network, such as align_corners=True; a wrong one lists all",
+    )
+
+
+def feed_options(to: argparse.ArgumentParser) -> None:
+    """What to run on: pictures or an array."""
+    group = to.add_mutually_exclusive_group()
+    group.add_argument("--image", nargs="+", help="picture files, preprocessed as the model declares")
+    group.add_argument("--input", help="an array from numpy.save, fed as it is")
+
+
+def write_options(to: argparse.ArgumentParser, flag: Sequence[str], text: str) -> None:
+    """The option for the file to write, and --force."""
+    to.add_argument(*flag, help=text)
+    to.add_argument("--force", action="store_true", help="replace a file that exists")
+
+
+def define(arguments: argparse.Namespace, package: str | None = None) -> Network:
+    """The network that the network options describe."""
+    given = {name: getattr(arguments, name) for name in NETWORK_OPTIONS}
+    config = {name: value for name, value in given.items() if value is not None}
+    config.update(config.pop("config", ()))
+    return model_of(arguments.variant).define_network(variant=arguments.variant, package=package, **config)
+
+
+def refuse_network_options(arguments: argparse.Namespace, allowed: str = "") -> None:
+    """A file is finished: options that describe a network to define would do nothing, so they are refused."""
+    for name in NETWORK_OPTIONS:
+        if getattr(arguments, name) is not None and name != allowed:
+            raise InputError(f"--{name.replace('_', '-')} is for defining a variant; {arguments.variant} is a file.")
+
+
+def model_of(variant: str) -> Model:
+    """The model of the zoo that has this variant."""
+    zoo = netdefs.models()
+    for name, variants in zoo.items():
+        if variant in variants:
+            return getattr(netdefs, name).model
+    known = [variant for variants in zoo.values() for variant in variants]
+    raise InputError(f"{variant!r} is neither a file nor a variant.{near(variant, known)} See `netdefs list`.")
+
+
+def shape(text: str) -> tuple[Dimension, ...]:
+    """1x3x224x224, where a size may be MIN:OPT:MAX."""
+    sizes: list[Dimension] = []
+    for part in text.split("x"):
+        numbers = [int(number) for number in part.split(":")]
+        if len(numbers) not in (1, 3):
+            raise ValueError
+        sizes.append(numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2]))
+    return tuple(sizes)
+
+
+def count(text: str) -> int:
+    """A positive number."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; what is no Python literal is a string."""
+    name, equals, value = text.partition("=")
+    if not name.isidentifier() or not equals:
+        raise ValueError
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+# argparse puts these into its messages.
+count.__name__ = "positive number"
+assignment.__name__ = "NAME=VALUE"

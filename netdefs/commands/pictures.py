@@ -1,0 +1,129 @@
+"""`netdefs run --image`: pictures, folders and videos in; tables, JSON and drawings out."""
+
+import argparse
+import collections
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import Progress
+from rich.table import Table
+
+from netdefs.commands.show import console, finite, number, print_json
+from netdefs.core.errors import InputError
+from netdefs.core.files import save_npz
+from netdefs.vision import Found, predict_many
+from netdefs.vision.names import Skeleton
+from netdefs.vision.source import Picture, Writer, count, pictures
+
+LISTED = 3  # with more pictures than this, each gets a line instead of a table
+SMALLEST_SHARE = 0.001  # of a picture, for a class to be listed
+
+
+def run_on_pictures(arguments: argparse.Namespace, engine: Any) -> None:
+    """Runs an engine on pictures, draws and writes what it is asked to, and prints what was found."""
+    names = read_labels(arguments.labels) if arguments.labels is not None else None
+    waiting: collections.deque[Picture] = collections.deque()
+
+    def inputs() -> Iterator[tuple[np.ndarray, list[list[float]] | None]]:
+        for picture in pictures(arguments.image):
+            waiting.append(picture)
+            yield picture.image, arguments.box
+
+    rows: list[dict[str, Any]] = []
+    outputs: list[dict[str, np.ndarray]] = []
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(Writer(arguments.draw, arguments.image)) if arguments.draw else None
+        total = count(arguments.image)
+        progress = Progress(console=console, transient=True, disable=arguments.json or total == 1)
+        task = stack.enter_context(progress).add_task("pictures", total=total)
+        options = {name: getattr(arguments, name) for name in ("flip", "threshold", "iou")}
+        for found in predict_many(engine, inputs(), class_names=names, **options):
+            picture = waiting.popleft()
+            rows.append({"picture": picture.name, **summary(found, arguments.top)})
+            if writer:
+                rows[-1]["drawn"] = str(writer.write(picture, found.draw(picture.image)))
+            if arguments.output:
+                outputs.append(dict(found.outputs))
+            progress.advance(task)
+    if arguments.output:
+        save_npz(arguments.output, {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]})
+    if arguments.json:
+        print_json({"pictures": rows})
+    elif len(rows) > LISTED:
+        table = Table("picture", "found")
+        for row in rows:
+            table.add_row(Path(row["picture"]).name, in_short(row))
+        console.print(table)
+    else:
+        for row in rows:
+            console.print(in_full(row, title=row["picture"] if len(rows) > 1 else None))
+    if arguments.draw and not arguments.json:
+        console.print(f"Drawn: [bold]{arguments.draw}[/bold]", soft_wrap=True)
+
+
+def summary(found: Found, top: int) -> dict[str, Any]:
+    """What was found, for JSON."""
+    said: dict[str, Any] = {}
+    if found.probabilities is not None:
+        best = np.argsort(-found.probabilities, kind="stable")[:top]
+        said["top"] = [
+            {"label": found.name_of(int(i)), "class": int(i), "probability": finite(found.probabilities[i])}
+            for i in best
+        ]
+    elif found.labels is not None:
+        labels, pixels = np.unique(found.labels, return_counts=True)
+        shares = sorted(zip(pixels / found.labels.size, labels, strict=True), reverse=True)
+        said["shares"] = [
+            {"label": found.name_of(int(i)), "class": int(i), "share": round(float(share), 4)}
+            for share, i in shares
+            if share >= SMALLEST_SHARE
+        ]
+    else:
+        said["instances"] = [instance.to_dict() for instance in found.instances]
+        kind = found.names.subject if isinstance(found.names, Skeleton) else None
+        for instance, row in zip(found.instances, said["instances"], strict=True):
+            row["name"] = kind or (found.name_of(instance.label) if instance.label is not None else "")
+    return said
+
+
+def in_full(row: dict[str, Any], title: str | None) -> Table:
+    """A picture's table."""
+    if "top" in row:
+        table = Table("class", "probability", title=title)
+        for best in row["top"]:
+            table.add_row(best["label"], number(best["probability"]))
+    elif "shares" in row:
+        table = Table("class", "share of the picture", title=title)
+        for each in row["shares"]:
+            table.add_row(each["label"], f"{each['share']:.1%}")
+    else:
+        table = Table("", "found", "score", "box", "keypoints", title=title)
+        for i, each in enumerate(row["instances"]):
+            points = each.get("keypoints")
+            seen = "" if points is None else f"{sum(point is not None for point in points)} of {len(points)}"
+            box = ", ".join(f"{side:.0f}" for side in each.get("box", ()))
+            table.add_row(str(i + 1), each["name"], number(each["score"]), box, seen)
+        if not row["instances"]:
+            table.add_row("", "nothing", "", "", "")
+    return table
+
+
+def in_short(row: dict[str, Any]) -> str:
+    """A picture's line."""
+    if "top" in row:
+        return f"{row['top'][0]['label']} {number(row['top'][0]['probability'])}"
+    if "shares" in row:
+        return ", ".join(f"{each['label']} {each['share']:.0%}" for each in row["shares"][:LISTED])
+    counts = collections.Counter(each["name"] for each in row["instances"])
+    return ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "nothing"
+
+
+def read_labels(path: str) -> list[str]:
+    """Class names, one a line."""
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Can't read class names from {path}: {error}.") from error
