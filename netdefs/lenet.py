@@ -7,7 +7,7 @@ Input: (N, 1, 32, 32), gray, MNIST's mean and std. Outputs: `logits` and `prob` 
 """
 
 from netdefs.core.network import Network
-from netdefs.core.preprocess import Preprocess
+from netdefs.core.preprocess import Decode, Preprocess
 from netdefs.core.scope import Tensor
 from netdefs.core.zoo import Model, config_of
 
@@ -42,6 +42,6 @@ model = Model(
     VARIANTS,
     input_shape=(1, 1, 32, 32),
     preprocess=Preprocess("GRAY", mean=(0.1307,), std=(0.3081,)),
-    task="classification",
+    decode=Decode("classes"),
 )
 define_network, build_engine = model.define_network, model.build_engine

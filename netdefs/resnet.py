@@ -6,11 +6,12 @@ Upstream: torchvision/models/resnet.py (BSD-3-Clause); timm's ResNets of the sam
 Input: (N, 3, H, W) RGB, ImageNet's mean and std; 224 x 224 by default. Output: `logits` (N, num_classes).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from netdefs.core.blocks import basic_block, bottleneck, conv_bn_relu, layer
+from netdefs.core.blocks import Block, basic_block, bottleneck, conv_bn_relu, layer
 from netdefs.core.network import Network
-from netdefs.core.preprocess import IMAGENET
+from netdefs.core.preprocess import IMAGENET, Decode
 from netdefs.core.scope import Tensor
 from netdefs.core.zoo import Model, config_of
 
@@ -41,16 +42,32 @@ def define(
     """
     config = dict(config_of(VARIANTS, variant))
     block, layers = config.pop("block"), config.pop("layers")
-
-    x = conv_bn_relu(net, x, "conv1", "bn1", 64, kernel=7, stride=2, relu="relu", eps=eps)
-    x = net.max_pool(x, "maxpool", kernel=3, stride=2, padding=1)
-    for i, blocks in enumerate(layers):
-        x = layer(net / f"layer{i + 1}", x, block, 64 * 2**i, blocks, stride=1 if i == 0 else 2, eps=eps, **config)
+    x = trunk(net, x, [block] * 4, layers, eps=eps, **config)
     x = net.global_avg_pool(x, "avgpool")
     x = net.flatten(x, "flatten", start_dim=1)
     x = net.linear(x, "fc", net.class_count(num_classes, "fc.bias", default=1000))
     return net.output(x, "logits")
 
 
-model = Model(__name__, define, VARIANTS, input_shape=(1, 3, 224, 224), preprocess=IMAGENET, task="classification")
+def trunk(
+    net: Network, x: Tensor, blocks: Sequence[Block], layers: Sequence[int], eps: float = 1e-5, **options: Any
+) -> Tensor:
+    """Stem and stages: (N, 3, H, W) -> (N, C, H / 32, W / 32), sizes rounded up.
+
+    Args:
+        net: the place in a network where its modules are.
+        x: the picture.
+        blocks: the kind of residual block of each of the four stages.
+        layers: how many blocks each stage has.
+        eps: of the batch norms, where the weights don't tell.
+        options: what else every block takes.
+    """
+    x = conv_bn_relu(net, x, "conv1", "bn1", 64, kernel=7, stride=2, relu="relu", eps=eps)
+    x = net.max_pool(x, "maxpool", kernel=3, stride=2, padding=1)
+    for i, (block, count) in enumerate(zip(blocks, layers, strict=True)):
+        x = layer(net / f"layer{i + 1}", x, block, 64 * 2**i, count, stride=1 if i == 0 else 2, eps=eps, **options)
+    return x
+
+
+model = Model(__name__, define, VARIANTS, input_shape=(1, 3, 224, 224), preprocess=IMAGENET, decode=Decode("classes"))
 define_network, build_engine = model.define_network, model.build_engine

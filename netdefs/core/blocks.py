@@ -68,15 +68,23 @@ def basic_block(net: Network, x: Tensor, channels: int, stride: int = 1, eps: fl
 
 
 def bottleneck(
-    net: Network, x: Tensor, channels: int, stride: int = 1, groups: int = 1, base_width: int = 64, eps: float = 1e-5
+    net: Network,
+    x: Tensor,
+    channels: int,
+    stride: int = 1,
+    groups: int = 1,
+    base_width: int = 64,
+    eps: float = 1e-5,
+    stride_first: bool = False,
 ) -> Tensor:
     """ResNet's 1x1, 3x3, 1x1 block, strided on the 3x3: (N, C, H, W) -> (N, 4 * channels, H / stride, W / stride).
 
-    `groups` and `base_width` make it ResNeXt's and Wide ResNet's.
+    `groups` and `base_width` make it ResNeXt's and Wide ResNet's; `stride_first`, the stride on the first 1x1, Caffe's.
     """
     width = channels * base_width // 64 * groups
-    out = conv_bn_relu(net, x, "conv1", "bn1", width, kernel=1, eps=eps)
-    out = conv_bn_relu(net, out, "conv2", "bn2", width, kernel=3, stride=stride, groups=groups, eps=eps)
+    first, second = (stride, 1) if stride_first else (1, stride)
+    out = conv_bn_relu(net, x, "conv1", "bn1", width, kernel=1, stride=first, eps=eps)
+    out = conv_bn_relu(net, out, "conv2", "bn2", width, kernel=3, stride=second, groups=groups, eps=eps)
     out = conv_bn(net, out, "conv3", "bn3", 4 * channels, kernel=1, eps=eps)
     return net.relu(net.add(out, shortcut(net, x, 4 * channels, stride, eps), "add"))
 

@@ -1,9 +1,10 @@
-"""Marking layers as outputs."""
+"""Choosing layers by name, and marking them as outputs."""
 
 import fnmatch
+from collections.abc import Iterable
 from typing import Any
 
-from netdefs.core.errors import NetworkError
+from netdefs.core.errors import NetdefsError, NetworkError
 from netdefs.core.network import definition_of, results_of
 from netdefs.core.scope import near
 
@@ -24,11 +25,27 @@ def mark(network: Any, pattern: str) -> list[str]:
         NetworkError: nothing matches.
     """
     definition = definition_of(network)
-    tensors = results_of(definition)
-    found = [tensor for tensor in tensors if fnmatch.fnmatchcase(tensor.name, pattern)]
+    tensors = {tensor.name: tensor for tensor in results_of(definition)}
+    found = matching(tensors, pattern)
+    for name in found:
+        if not tensors[name].is_network_output:
+            definition.mark_output(tensors[name])
+    return found
+
+
+def matching(names: Iterable[str], pattern: str, error: type[NetdefsError] = NetworkError) -> list[str]:
+    """The names that `pattern` matches, in their order.
+
+    Args:
+        names: of layers' outputs.
+        pattern: one of them, or a glob (`*` also matches dots).
+        error: the class of the error.
+
+    Raises:
+        NetdefsError: none does; the message has the nearest names.
+    """
+    names = list(names)
+    found = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
     if not found:
-        raise NetworkError(f"No layer's output matches {pattern!r}.{near(pattern, [t.name for t in tensors])}")
-    for tensor in found:
-        if not tensor.is_network_output:
-            definition.mark_output(tensor)
-    return [tensor.name for tensor in found]
+        raise error(f"No layer's output matches {pattern!r}.{near(pattern, names)}")
+    return found

@@ -8,19 +8,21 @@ import numpy as np
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import NetdefsError, NetworkError, WeightsError
 from netdefs.core.layers.convolution import Convolutions
+from netdefs.core.layers.deformable import Deformable
 from netdefs.core.layers.pointwise import Pointwise
 from netdefs.core.layers.spatial import Spatial
 from netdefs.core.scope import Tensor, near
 from netdefs.core.weights import Weights
 
 Dimension = int | tuple[int, int, int]  # fixed, or (min, opt, max)
+Ranges = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # an input's smallest, usual and largest shape
 
 # The type that values have inside the network. TF32 is float32 there; it lets the GPU round the factors of products.
 PRECISIONS = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 LATER = ("int8", "fp8")
 
 
-class Network(Convolutions, Pointwise, Spatial):
+class Network(Deformable, Convolutions, Pointwise, Spatial):
     """A TensorRT network and a place in it: `net / "layer1" / 0` is the same network, one module deeper, twice.
 
     Layers added through a place get its path in front of their names, and their weights are looked up under the same
@@ -63,7 +65,7 @@ class Network(Convolutions, Pointwise, Spatial):
         self.name = name
         self.precision = precision
         self.fold_bn = fold_bn
-        self.profile: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {}
+        self.profile: dict[str, Ranges] = {}
         self.info: dict[str, Any] = {"name": name, "precision": precision, "folded": self.folded}
 
     def input(self, name: str, shape: Sequence[Dimension]) -> Tensor:
@@ -75,25 +77,31 @@ class Network(Convolutions, Pointwise, Spatial):
         Raises:
             NetworkError: a size is not positive, a triple not in order, or the name taken.
         """
-        for size in shape:
-            low_to_high = tuple(size) if isinstance(size, tuple | list) else (size, size, size)
-            whole = len(low_to_high) == 3 and all(isinstance(n, int | np.integer) for n in low_to_high)
-            if not whole or not 1 <= low_to_high[0] <= low_to_high[1] <= low_to_high[2]:
-                raise NetworkError(f"input {name!r}: {size!r} is neither a size nor (min, opt, max) in rising order.")
+        x = self.raw_input(name, shape, self.trt.float32, ("batch", "channels", "height", "width"))
+        return self.cast(x, f"{name}.cast", self.dtype)
+
+    def raw_input(self, name: str, shape: Sequence[Dimension], dtype: Any, labels: Sequence[str]) -> Tensor:
+        """An input of TensorRT type `dtype`, as it is; `labels` are the names of its axes, for those that are dynamic.
+
+        Raises:
+            NetworkError: as `input`.
+        """
+        dims, ranges = dynamic_shape(name, shape)
         self._claim(name, "an input of the network")
-        dims = tuple(-1 if isinstance(size, Sequence) else int(size) for size in shape)
-        tensor = self.definition.add_input(name, self.trt.float32, dims)
+        tensor = self.definition.add_input(name, dtype, dims)
         if tensor is None:
             raise NetworkError(f"TensorRT refused the input {name!r} of shape {dims}: {self.log.take()}")
         if -1 in dims:
-            low, opt, high = (
-                tuple(size[i] if isinstance(size, Sequence) else int(size) for size in shape) for i in range(3)
-            )
-            self.profile[name] = (low, opt, high)
-            for axis, label in zip(range(4), ("batch", "channels", "height", "width"), strict=True):
-                if axis < len(dims) and dims[axis] == -1:
+            self.profile[name] = ranges
+            for axis, (size, label) in enumerate(zip(dims, labels, strict=False)):
+                if size == -1:
                     tensor.set_dimension_name(axis, label)
-        return self.cast(tensor, f"{name}.cast", getattr(self.trt, PRECISIONS[self.precision]))
+        return tensor
+
+    @property
+    def dtype(self) -> Any:
+        """The TensorRT type that values have inside of the network."""
+        return getattr(self.trt, PRECISIONS[self.precision])
 
     def output(self, x: Tensor, name: str) -> Tensor:
         """A result of the network under a name of its own, float32 (indices and masks keep their type).
@@ -129,16 +137,16 @@ class Network(Convolutions, Pointwise, Spatial):
         if problems:
             raise WeightsError(f"These weights don't fit {self.name}: {self.weights.source}.\n{problems}")
 
-    def class_count(self, num_classes: int | None, bias: str, default: int) -> int:
+    def class_count(self, num_classes: int | None, bias: str, default: int, argument: str = "num_classes") -> int:
         """How many classes a head has: `num_classes`, or where that is None as many as the weight `bias` has values.
 
-        `default` counts if the weights lack it, so that the audit can name it.
+        `default` counts if the weights lack it, so that the audit can name it. `argument` is what an error calls it.
         """
         if num_classes is None:
             path = self.path_of(bias)
             return int(self.weights[path].size) if path in self.weights else default
         if num_classes < 1:
-            raise NetworkError(f"num_classes={num_classes}: it must be positive; None reads it off the weights.")
+            raise NetworkError(f"{argument}={num_classes}: it must be positive; None reads it off the weights.")
         return num_classes
 
     def tensor(self, name: str) -> Tensor:
@@ -151,6 +159,26 @@ class Network(Convolutions, Pointwise, Spatial):
             if tensor.name == name:
                 return tensor
         raise NetworkError(f"{self.name} has no tensor {name!r}.{near(name, self.names)}")
+
+
+def dynamic_shape(name: str, shape: Sequence[Dimension]) -> tuple[tuple[int, ...], Ranges]:
+    """What the shape of the input `name` says: its sizes, -1 for dynamic ones, and its (min, opt, max) shapes.
+
+    Raises:
+        NetworkError: it is no sequence, a size is not positive, or a triple not in order.
+    """
+    if isinstance(shape, str) or not isinstance(shape, Sequence | np.ndarray):
+        raise NetworkError(f"input {name!r}: {shape!r} is no shape, which is a sequence of sizes or (min, opt, max).")
+    dims, ranges = [], []
+    for size in shape:
+        triple = tuple(size) if isinstance(size, tuple | list) else (size, size, size)
+        whole = len(triple) == 3 and all(isinstance(n, int | np.integer) for n in triple)
+        if not whole or not 1 <= triple[0] <= triple[1] <= triple[2]:
+            raise NetworkError(f"input {name!r}: {size!r} is neither a size nor (min, opt, max) in rising order.")
+        dims.append(-1 if isinstance(size, tuple | list) else int(size))
+        ranges.append(tuple(map(int, triple)))
+    low, usual, high = (tuple(triple[i] for triple in ranges) for i in range(3))
+    return tuple(dims), (low, usual, high)
 
 
 def definition_of(network: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from netdefs.core import parser_errors, torch_names
 from netdefs.core.errors import FileError, NetworkError
-from netdefs.core.network import Dimension, Network, tensors_of
+from netdefs.core.network import Dimension, Network, dynamic_shape, tensors_of
 from netdefs.core.scope import near
 from netdefs.core.sniff import HEAD
 
@@ -36,8 +36,8 @@ def from_onnx(
 
     Raises:
         FileError: the file, or one with its weights, is missing or can't be read.
-        NetworkError: it is not an ONNX model; TensorRT lacks operators of it, all of them named, or refuses a node; or
-            `input_shape` does not fit.
+        NetworkError: it is not an ONNX model; TensorRT lacks operators of it, all of them named, or refuses a node; an
+            input has no shape, or `input_shape` does not fit.
     """
     path = Path(path)
     try:
@@ -48,6 +48,8 @@ def from_onnx(
     except (OSError, ValueError) as error:
         raise FileError(f"Can't read {path}: {getattr(error, 'strerror', None) or error}.") from error
     model = _without_weights(path)
+    if model is not None:
+        _check_inputs(model, path)
     net = Network(name=name or path.stem, package=package)
     parser = net.trt.OnnxParser(net.definition, net.log.bridge)
     net.keep.append(parser)  # it owns the weights
@@ -81,11 +83,25 @@ def _without_weights(path: Path) -> Any | None:
         return None
     # Protobuf frees memory only with the whole message: what is needed is copied, before the parser makes its own copy.
     kept = onnx.ModelProto(
-        producer_name=model.producer_name, opset_import=model.opset_import, functions=model.functions
+        ir_version=model.ir_version,
+        producer_name=model.producer_name,
+        opset_import=model.opset_import,
+        functions=model.functions,
     )
     kept.graph.node.extend(model.graph.node)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept.graph.input.extend(value for value in model.graph.input if value.name not in weights)
     kept.graph.output.extend(model.graph.output)
     return kept
+
+
+def _check_inputs(model: Any, path: Path) -> None:
+    for value in model.graph.input:
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+            raise NetworkError(
+                f"{path} gives no shape for its input {value.name!r}, and TensorRT would take it for a single number. "
+                "Export it again with at least the number of dimensions; open ones have names."
+            )
 
 
 def _set_shapes(net: Network, input_shape: Sequence[Dimension] | Mapping[str, Sequence[Dimension]]) -> None:
@@ -98,21 +114,17 @@ def _set_shapes(net: Network, input_shape: Sequence[Dimension] | Mapping[str, Se
     for name, shape in input_shape.items():
         if name not in inputs:
             raise NetworkError(f"{net.name} has no input {name!r}, but {', '.join(inputs)}.{near(name, inputs)}")
-        ranges = [tuple(size) if isinstance(size, Sequence) else (size, size, size) for size in shape]
-        if not all(len(sizes) == 3 and 1 <= sizes[0] <= sizes[1] <= sizes[2] for sizes in ranges):
-            raise NetworkError(f"input {name!r}: {shape} is not made of sizes and (min, opt, max) in rising order.")
+        dims, ranges = dynamic_shape(name, shape)
         known = tuple(inputs[name].shape)
-        if len(shape) != len(known) or any(n not in (-1, size) for n, size in zip(known, shape, strict=True)):
+        if len(dims) != len(known) or any(n not in (-1, size) for n, size in zip(known, dims, strict=True)):
             raise NetworkError(
                 f"input {name!r}: {shape} was asked for, but the model has {known}, where only a -1 can be chosen. "
                 "Export it again with that dimension dynamic."
             )
-        dims = tuple(-1 if isinstance(size, Sequence) else size for size in shape)
         if dims != known:
             inputs[name].shape = dims
         if -1 in dims:
-            low, opt, high = zip(*ranges, strict=True)
-            net.profile[name] = (low, opt, high)
+            net.profile[name] = ranges
     for tensor in tensors_of(net.definition):
         try:
             tuple(tensor.shape)

@@ -1,5 +1,6 @@
 """Why NVIDIA's parser does not take an ONNX model, in sentences that name its nodes."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import FileError, NetdefsError, NetworkError
 from netdefs.core.network import Network
+from netdefs.core.parser_probe import graphs_of, needs_plugin, plugin_operators, refusals
 from netdefs.core.sniff import looks_like
 
 LISTED = 3  # how many nodes of one operator are named
@@ -33,8 +35,8 @@ def explain(parser: Any, net: Network, path: Path, head: bytes, model: Any | Non
         net: the network that it should have filled.
         path: the file.
         head: its first bytes.
-        model: the onnx.ModelProto, if it can be had. The parser checks no further nodes after some errors; with it, all
-            operators that TensorRT lacks are listed nevertheless.
+        model: the onnx.ModelProto, if it can be had. The parser stops at some errors; with the model, all operators
+            that TensorRT lacks and all attributes that it can't take are listed nevertheless.
     """
     errors = [parser.get_error(i) for i in range(parser.num_errors)]
     said = [re.sub(r"^\w+\.\w+:\d+: ", "", line) for line in net.log.take().splitlines()]
@@ -46,42 +48,87 @@ def explain(parser: Any, net: Network, path: Path, head: bytes, model: Any | Non
             f"{path} keeps its weights in another file, which can't be read: {outside[0].rstrip('.')}. "
             "Such files belong beside the model, under the name they were written with."
         )
-    lacking: dict[str, list[str]] = {}
-    found = ((each.node_operator(), _node(each)) for each in errors) if model is None else _nodes(model)
-    plugins = {creator.name for creator in net.trt.get_plugin_registry().all_creators}
-    for operator, node in found:
-        if operator and operator not in plugins and not parser.supports_operator(operator):
-            lacking.setdefault(operator, []).append(node)
-    others = [error for error in errors if error.node_operator() not in lacking]
+    lacking, plugins = _lacking(parser, net, path, errors, model)
+    found = ((error, model and model.graph) for error in errors)
     refused: dict[tuple[str, str], list[str]] = {}
-    for error in others:
-        what, node, reason = _read(error, said)
-        refused.setdefault((what, reason), []).append(node)
+    unsupported = True
+    for error, graph in itertools.chain(found, refusals(net, model) if model else ()):
+        if error.node_operator() not in lacking.keys() | plugins.keys():
+            what, node, reason = _read(error, said, graph)
+            refused.setdefault((what, reason), []).append(node)
+            unsupported &= error.code().name.startswith("UNSUPPORTED")
 
     parts = [f"{path} can't become a network of {net.trt.__name__} {net.trt.__version__}."]
-    if lacking:
-        parts += ["TensorRT lacks these operators:", *(f"  {each}: {_listed(lacking[each])}" for each in lacking)]
+    for title, operators in (
+        ("TensorRT lacks these operators:", lacking),
+        ("TensorRT would need plugins for these, which are not there:", plugins),
+    ):
+        if operators:
+            parts += [title, *(f"  {each}: {_listed(nodes)}" for each, nodes in operators.items())]
     if refused:
-        parts += ["Its parser says:", *(f"  {what}{_listed(nodes)}: {why}." for (what, why), nodes in refused.items())]
-    if all(error.code().name.startswith("UNSUPPORTED") for error in others):
+        parts.append("Its parser says:")
+    for (what, why), nodes in refused.items():
+        gap = "" if not nodes[0] else " " if nodes[0].startswith(("'", '"')) else ", "
+        parts.append(f"  {what}{gap}{_listed(nodes)}: {why}.")
+    if unsupported:
         parts.append(f"On the CPU, netdefs.load_engine({str(path)!r}) may run the model as it is.")
     return NetworkError("\n".join(parts))
 
 
-def _read(error: Any, said: list[str]) -> tuple[str, str, str]:
-    """What an error of the parser is about, which one of them, and the reason."""
-    reason = _reason(error.desc())
+def _lacking(
+    parser: Any, net: Network, path: Path, errors: list[Any], model: Any | None
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The operators that TensorRT does not know, and those that it only has plugins for, each with all its nodes."""
+    creators = {creator.name for creator in net.trt.get_plugin_registry().all_creators}
+    lacking: dict[str, list[str]] = {}
+    known: dict[str, list[str]] = {}
+    found = ((each.node_operator(), _node(each, None)) for each in errors) if model is None else _nodes(model)
+    for operator, node in found:
+        if operator and operator not in creators:
+            (known if parser.supports_operator(operator) else lacking).setdefault(operator, []).append(node)
+    plugins = {error.node_operator() for error in errors if needs_plugin(error)}
+    if model is not None:
+        plugins |= plugin_operators(net, path, known.keys() - plugins)
+    return lacking, {operator: nodes for operator, nodes in known.items() if operator in plugins}
+
+
+def _read(error: Any, said: list[str], graph: Any | None) -> tuple[str, str, str]:
+    """What an error of the parser is about, which one of them, and the reason. `graph` is where its node is."""
+    reason = _reason(error.desc()) or "it gives no reason"
     if error.func() == "importInput":
-        return "Input ", repr(error.file()), reason  # that is where the parser puts its name
+        name = error.file()  # that is where the parser puts it
+        return "Input", repr(name), _wrong_type(name, graph) if "date type" in reason and graph else reason
     if error.func() == "importInitializers":  # the log tells which, and why
         return "The weights", "", next((line for line in said if "nitializer" in line), reason)
-    return (f"{error.node_operator()} ", _node(error), reason) if error.node_operator() else ("The model", "", reason)
+    if error.node_operator():
+        return error.node_operator(), _node(error, graph), reason
+    made = [node for node in graph.node if error.func() == f"import{node.op_type}"] if graph else []
+    if made:  # the parser does not tell which
+        return made[0].op_type, f"{'one of ' if made[1:] else ''}{_listed(list(map(_called, made)))}", reason
+    return "The model", "", reason
 
 
-def _node(error: Any) -> str:
+def _wrong_type(name: str, graph: Any) -> str:
+    """What is wrong with the type of a graph's input."""
+    types = [value.type for value in graph.input if value.name == name]
+    if not types or not types[0].HasField("tensor_type"):
+        return "it is no tensor"
+    from onnx import TensorProto
+
+    return f"TensorRT has no type {TensorProto.DataType.Name(types[0].tensor_type.elem_type).lower()}"
+
+
+def _node(error: Any, graph: Any | None) -> str:
     """The node that an error is about: its name, or else its place, and what it is inside of."""
-    node = repr(error.node_name()) if error.node_name() else f"number {error.node()}"
-    return " inside of ".join([node, *reversed(error.local_function_stack())])
+    outer = list(reversed(error.local_function_stack()))
+    if error.node_name():
+        return " inside of ".join([repr(error.node_name()), *outer])
+    if graph is None:
+        return " inside of ".join([f"number {error.node()}", *outer])
+    node = graph.node[error.node()]
+    if node.op_type == error.node_operator() and not outer:
+        return _called(node)
+    return " inside of ".join(["one", *(outer or [_called(node)])])  # the number is that of the function or branch
 
 
 def _reason(text: str) -> str:
@@ -97,7 +144,7 @@ def _reason(text: str) -> str:
         if match:
             text = match["reason"].replace('" "', "")
             break
-    return text.rstrip(".!")
+    return text.rstrip(".! ")
 
 
 def _listed(nodes: list[str]) -> str:
@@ -106,13 +153,12 @@ def _listed(nodes: list[str]) -> str:
     return ", ".join(nodes[:LISTED]) + more
 
 
+def _called(node: Any) -> str:
+    return repr(node.name) if node.name else f"the one that makes {node.output[0]!r}"
+
+
 def _nodes(model: Any) -> Iterator[tuple[str, str]]:
     """Operator and name of every node of the model, also of those in branches, loops and functions."""
     functions = {function.name for function in model.functions}
-    waiting = [model.graph, *model.functions]
-    while waiting:
-        for node in waiting.pop(0).node:
-            if node.op_type not in functions:
-                yield node.op_type, repr(node.name) if node.name else f"the one that makes {node.output[0]!r}"
-            for attribute in node.attribute:
-                waiting += [attribute.g] if attribute.HasField("g") else attribute.graphs
+    for graph in graphs_of(model):
+        yield from ((node.op_type, _called(node)) for node in graph.node if node.op_type not in functions)

@@ -4,7 +4,7 @@ import copy
 import difflib
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -128,7 +128,7 @@ class Scope:
         values = self.convert(array, dtype, self.path_of(name))
         return self.layer(self.definition.add_constant(array.shape, values), name)
 
-    def cast(self, x: Tensor, name: str, dtype: Any) -> Tensor:
+    def cast(self, x: Tensor, name: str | None, dtype: Any) -> Tensor:
         """`x` in another TensorRT type; `x` itself if it has it."""
         return x if x.dtype == dtype else self.layer(self.definition.add_cast(x, dtype), name, x)
 
@@ -167,6 +167,10 @@ class Scope:
     def ignore(self, pattern: str) -> None:
         """Says that weights of this scope matching the glob `pattern` are knowingly left unused."""
         self.weights.ignore(self.path_of(pattern))
+
+    def other_names(self, rename: Callable[[str], str]) -> None:
+        """Says that a file may have the weights of this scope under other names: `rename(key)` instead of `key`."""
+        self.weights.other_names(f"{self.path}." if self.path else "", rename)
 
     def _claim(self, path: str, where: str) -> None:
         if path in self.names:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,11 @@ class Weights:
             )
         self._expected: dict[str, tuple[int, ...]] = {}
         self._ignored: list[str] = []
+        self._renames: list[tuple[str, Callable[[str], str]]] = []
         self._sha256: str | None = None
 
     def __contains__(self, key: object) -> bool:
-        return key in self._arrays
+        return isinstance(key, str) and self._stored(key) in self._arrays
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
@@ -79,13 +80,21 @@ class Weights:
 
     def __getitem__(self, key: str) -> np.ndarray:
         """The array as it was read, without recording that it was used."""
-        return self._arrays[key]
+        return self._arrays[self._stored(key)]
+
+    def other_names(self, prefix: str, rename: Callable[[str], str]) -> None:
+        """Says that a source may have the weights below `prefix` under other names: `rename(key)` instead of `key`.
+
+        Both are without the prefix. A key that is there counts before its other name; messages use the source's names.
+        """
+        self._renames.append((prefix, rename))
 
     @property
     def sha256(self) -> str:
-        """The fingerprint of all values: `weights_sha256`."""
+        """The fingerprint of all values, `weights_sha256`, under the names that they were taken by."""
         if self._sha256 is None:
-            self._sha256 = weights_sha256(self._arrays)
+            names = {self._stored(key): key for key in self._expected}
+            self._sha256 = weights_sha256({names.get(key, key): array for key, array in self._arrays.items()})
         return self._sha256
 
     @property
@@ -95,6 +104,7 @@ class Weights:
 
     def shape(self, key: str) -> tuple[int, ...] | None:
         """The shape of an array where it is known: a bare .wts knows only the number of values."""
+        key = self._stored(key)
         if key not in self._arrays:
             return None
         if key in self.metadata.get("shapes", {}):
@@ -103,7 +113,13 @@ class Weights:
 
     def eps(self, module: str) -> float | None:
         """The BatchNorm eps that gen_wts found for a module, or None where the checkpoint did not tell."""
-        return self.metadata.get("eps", {}).get(module)
+        stored = self._stored(f"{module}.running_var").removesuffix(".running_var")
+        return self.metadata.get("eps", {}).get(stored)
+
+    def activation(self, conv: str) -> str | None:
+        """The activation that gen_wts found behind a convolution, such as "SiLU", "Identity" or "LeakyReLU(0.1)"."""
+        stored = self._stored(f"{conv}.weight").removesuffix(".weight")
+        return self.metadata.get("activation", {}).get(stored)
 
     def take(self, key: str, shape: tuple[int, ...]) -> np.ndarray:
         """The array `key` as read-only float32 of `shape`.
@@ -114,9 +130,12 @@ class Weights:
         if min(shape, default=1) < 1:
             raise WeightsError(f"{key} was asked for in the shape {shape}: sizes must be positive.")
         self._expected[key] = shape
-        if key not in self._arrays or self._mismatch(key, shape):
+        stored = self._stored(key)
+        if stored != key:
+            self._sha256 = None
+        if stored not in self._arrays or self._mismatch(key, shape):
             return np.zeros(shape, np.float32)
-        array = np.ascontiguousarray(self._arrays[key], np.float32).reshape(shape)
+        array = np.ascontiguousarray(self._arrays[stored], np.float32).reshape(shape)
         array.flags.writeable = False
         return array
 
@@ -126,19 +145,22 @@ class Weights:
 
     def unused(self) -> list[str]:
         """Keys that were neither taken nor ignored."""
-        left = [key for key in self._arrays if key not in self._expected]
+        taken = {self._stored(key) for key in self._expected}
+        left = [key for key in self._arrays if key not in taken]
         return [key for key in left if not any(fnmatch.fnmatchcase(key, pattern) for pattern in self._ignored)]
 
     def problems(self) -> str:
         """What is missing, of another size, or left over, as one text; empty if all is well."""
-        missing = [key for key in self._expected if key not in self._arrays]
-        wrong = [key for key, shape in self._expected.items() if key in self._arrays and self._mismatch(key, shape)]
+        renamed = any(self._stored(key) != key for key in self._expected)
+        missing = [self._other(key) if renamed else key for key in self._expected if key not in self]
+        wrong = [key for key, shape in self._expected.items() if key in self and self._mismatch(key, shape)]
         unused = self.unused()
         parts = []
         if missing:
             parts.append(_listing(f"missing, {len(missing)} of {len(self._expected)} keys", missing, self._nearest))
         if wrong:
-            parts.append(_listing(f"of another size, {_keys(wrong)}", wrong, self._explain_size))
+            sizes = {self._stored(key): self._explain_size(key) for key in wrong}
+            parts.append(_listing(f"of another size, {_keys(wrong)}", list(sizes), sizes.__getitem__))
         if unused:
             parts.append(_listing(f"not used by the network, {_keys(unused)}", unused, lambda key: ""))
         prefix = self._prefix(missing)
@@ -152,12 +174,23 @@ class Weights:
             )
         return "\n".join(parts)
 
+    def _stored(self, key: str) -> str:
+        """The name that the source has for `key`; `key` if it has none."""
+        other = key if key in self._arrays else self._other(key)
+        return other if other in self._arrays else key
+
+    def _other(self, key: str) -> str:
+        for prefix, rename in self._renames:
+            if key.startswith(prefix):
+                return prefix + rename(key.removeprefix(prefix))
+        return key
+
     def _mismatch(self, key: str, shape: tuple[int, ...]) -> bool:
         known = self.shape(key)
         if (
             known is None or len(known) <= 1
         ):  # flat arrays, as load_wts gives them, hold no shape; a scalar is () or (1,)
-            return self._arrays[key].size != math.prod(shape)
+            return self[key].size != math.prod(shape)
         return known != shape
 
     def _nearest(self, key: str) -> str:
@@ -165,7 +198,7 @@ class Weights:
         return f" (the file has {near[0]})" if near else ""
 
     def _explain_size(self, key: str) -> str:
-        shape, size, known = self._expected[key], self._arrays[key].size, self.shape(key)
+        shape, size, known = self._expected[key], self[key].size, self.shape(key)
         text = f": the network has {shape}, the file {known if known is not None else f'{size} values'}"
         flat = known is None or len(known) != len(shape)
         fits = size % math.prod(shape[1:]) == 0 if flat or known is None else known[1:] == shape[1:]

@@ -1,16 +1,22 @@
 """What every module of the zoo offers, made once: `define_network` and `build_engine` around its `define`."""
 
 import dataclasses
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from netdefs.core.errors import NetdefsError, NetworkError, WeightsError
 from netdefs.core.network import Dimension, Network
-from netdefs.core.preprocess import Preprocess
+from netdefs.core.picture_input import picture_input
+from netdefs.core.preprocess import Decode, Preprocess
 from netdefs.core.scope import near
 from netdefs.core.weights import Weights
+
+PLACES = ("host", "in_network")
+T = TypeVar("T")
+Shape = tuple[int, int, int, int]
 
 
 def config_of(variants: Mapping[str, Any], variant: str) -> Any:
@@ -29,13 +35,16 @@ def config_of(variants: Mapping[str, Any], variant: str) -> Any:
 class Model:
     """`define_network` and `build_engine` of a zoo module.
 
+    Of `input_shape`, `preprocess` and `decode`, each is one value for all variants or a dictionary by variant.
+
     Args:
         module: the module's `__name__`.
         define: its `define(net, x, variant, **config)`.
         variants: its `VARIANTS`.
         input_shape: the default (1, C, H, W).
         preprocess: what it wants done to a picture.
-        task: what its output means, for the command line: "classification".
+        decode: what its outputs mean.
+        recognize: finds the variant that weights are of, if that can be told, among `variants`.
     """
 
     def __init__(
@@ -44,16 +53,18 @@ class Model:
         define: Callable[..., Any],
         variants: Mapping[str, Any],
         *,
-        input_shape: tuple[int, int, int, int],
-        preprocess: Preprocess,
-        task: str,
+        input_shape: Shape | Mapping[str, Shape],
+        preprocess: Preprocess | Mapping[str, Preprocess],
+        decode: Decode | Mapping[str, Decode],
+        recognize: Callable[[Weights, Mapping[str, Any]], str | None] | None = None,
     ) -> None:
         self.name = module.rpartition(".")[2]
         self.define = define
         self.variants = variants
-        self.input_shape = input_shape
-        self.preprocess = preprocess
-        self.task = task
+        self.input_shape = _by_variant(input_shape, variants)
+        self.preprocess = _by_variant(preprocess, variants)
+        self.decode = _by_variant(decode, variants)
+        self._recognize = recognize
 
     def define_network(
         self,
@@ -63,6 +74,7 @@ class Model:
         input_shape: Sequence[Dimension] | None = None,
         precision: str = "fp32",
         fold_bn: bool = False,
+        preprocess: str = "host",
         package: str | None = None,
         **config: Any,
     ) -> Network:
@@ -70,25 +82,38 @@ class Model:
 
         Args:
             weights: what `netdefs.Weights` takes; by default what `find_weights` finds.
-            variant: one of `VARIANTS`; by default the first.
+            variant: one of `VARIANTS`; by default what the weights are of, if the module can tell, else the first.
             input_shape: (N, C, H, W); any size may be a (min, opt, max) triple. By default the variant's.
             precision: "fp32", "tf32", "fp16" or "bf16".
             fold_bn: fold batch norms into convolutions.
+            preprocess: "host", or "in_network": the input is then (N, H, W, 3) uint8, BGR as OpenCV reads it, and the
+                order of colors and the normalization are layers. `input_shape` stays (N, C, H, W).
             package: "tensorrt" or "tensorrt_rtx"; by default what suits this machine.
             config: what `define` takes, such as num_classes.
 
         Raises:
             WeightsError: the weights are not there, or don't fit; every key is named.
-            NetworkError: TensorRT refuses a layer, as it does when the input shape does not suit the network.
+            NetworkError: TensorRT refuses a layer, as it does when the input shape does not suit the network, or the
+                network takes no such argument.
         """
+        if variant is None and weights is not None and self._recognize is not None:
+            weights = Weights(weights)
+            variant = self._recognize(weights, self.variants)
         variant = variant or next(iter(self.variants))
         config_of(self.variants, variant)
+        self._check_arguments(config)
         source = find_weights(variant) if weights is None else weights
-        shape = tuple(self.input_shape if input_shape is None else input_shape)
-        if len(shape) != len(self.input_shape):
-            raise NetworkError(f"input_shape={shape}: {variant} takes 4 dimensions, such as {self.input_shape}.")
+        usual = self.input_shape[variant]
+        shape = tuple(usual if input_shape is None else input_shape)
+        if len(shape) != len(usual):
+            raise NetworkError(f"input_shape={shape}: {variant} takes 4 dimensions, such as {usual}.")
+        if preprocess not in PLACES:
+            raise NetworkError(f"preprocess={preprocess!r}: it is one of {', '.join(PLACES)}.")
         net = Network(source, variant, precision, fold_bn=fold_bn, package=package)
-        x = net.input("input", shape)
+        if preprocess == "in_network":
+            x = picture_input(net, "input", shape, self.preprocess[variant])
+        else:
+            x = net.input("input", shape)
         outputs = self.define(net, x, variant, **config)
         try:
             net.finish(outputs)
@@ -97,8 +122,8 @@ class Model:
         net.info.update(
             model=self.name,
             variant=variant,
-            task=self.task,
-            preprocess=dataclasses.asdict(self.preprocess),
+            preprocess={**dataclasses.asdict(self.preprocess[variant]), "place": preprocess},
+            decode={**dataclasses.asdict(self.decode[variant]), **net.info.get("decode", {})},
             weights=net.weights.source,
             weights_sha256=net.weights.sha256,
         )
@@ -132,10 +157,26 @@ class Model:
         )
         return netdefs.build(network, outputs=outputs, target=target)
 
+    @property
+    def arguments(self) -> list[str]:
+        """What `define` takes besides the network, its input and the variant, such as num_classes."""
+        return list(inspect.signature(self.define).parameters)[3:]
+
+    def _check_arguments(self, config: Mapping[str, Any]) -> None:
+        for name in config:
+            if name not in self.arguments:
+                raise NetworkError(
+                    f"netdefs.{self.name} has no argument {name!r}; it has {', '.join(self.arguments)}."
+                    f"{near(name, self.arguments)}"
+                )
+
     def _explain(self, weights: Weights, variant: str, shape: tuple[Dimension, ...], config: Mapping[str, Any]) -> str:
         """Which variant, or which arguments, the weights would have fitted; empty if none."""
-        candidates = [variant] if config else []
-        candidates += [other for other in self.variants if other != variant]
+        candidates: list[Any] = [variant] if config else []
+        if self._recognize is None:
+            candidates += [other for other in self.variants if other != variant]
+        elif (found := self._recognize(weights, self.variants)) not in (None, variant):
+            candidates.append(found)  # there may be too many variants to try them all
         for candidate in candidates:
             try:
                 net = Network(weights, candidate)
@@ -146,6 +187,10 @@ class Model:
                 without = f" without {', '.join(f'{key}={value!r}' for key, value in config.items())}" if config else ""
                 return f"\nThese are weights of variant={candidate!r}: they fit it{without}."
         return ""
+
+
+def _by_variant(value: T | Mapping[str, T], variants: Mapping[str, Any]) -> Mapping[str, T]:
+    return value if isinstance(value, Mapping) else dict.fromkeys(variants, value)
 
 
 def find_weights(variant: str) -> Path:

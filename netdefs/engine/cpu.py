@@ -1,6 +1,5 @@
 """The CPU engine: ONNX Runtime on the model that `netdefs.to_onnx` writes."""
 
-import fnmatch
 import json
 import os
 import threading
@@ -12,8 +11,8 @@ import numpy as np
 
 from netdefs.core.dtypes import bfloat16_to_float32, float32_to_bfloat16
 from netdefs.core.errors import EngineError, NetdefsError
+from netdefs.core.marks import matching
 from netdefs.core.optional import require
-from netdefs.core.scope import near
 from netdefs.core.version import __version__
 from netdefs.engine import sidecar
 from netdefs.engine.base import BFLOAT16, Engine, TensorInfo
@@ -149,12 +148,8 @@ class CpuEngine(Engine):
             return ()
         known = {value.name for value in self.model.graph.value_info}
         tensors = [name for node in self.model.graph.node for name in node.output if name in known]
-        found = set()
-        for pattern in patterns:
-            matching = {name for name in (*tensors, *self.outputs) if fnmatch.fnmatchcase(name, pattern)}
-            if not matching:
-                raise EngineError(f"No layer's output matches {pattern!r}.{near(pattern, tensors)}")
-            found |= matching
+        names = dict.fromkeys((*tensors, *self.outputs))
+        found = {name for pattern in patterns for name in matching(names, pattern, EngineError)}
         return tuple(name for name in tensors if name in found and name not in self.outputs)
 
     def _halves(self) -> set[str]:

@@ -208,6 +208,24 @@ CASES = [
     resize("bicubic2", scale_factor=2, mode="bicubic"),
     resize("bicubic-align", size=(20, 13), mode="bicubic", align_corners=True),
     resize("uneven", scale_factor=(2.0, 3.0)),
+    *[
+        pointwise(
+            f"upsample-{mode}-size-of-another",
+            lambda net, x, o=options: net.upsample(net.max_pool(x, "p", kernel=2), "y", size=x, **o),
+            lambda x, o=options: F.interpolate(F.max_pool2d(x, 2), x.shape[2:], **o),
+        )
+        for mode, options in (
+            ("nearest", {}),
+            ("bilinear", {"mode": "bilinear"}),
+            ("bilinear-align", {"mode": "bilinear", "align_corners": True}),
+            ("bicubic", {"mode": "bicubic"}),
+        )
+    ],
+    pointwise(
+        "upsample-down-to-another-of-other-channels",
+        lambda net, x: net.upsample(x, "y", size=net.slice(net.max_pool(x, "p", kernel=3), "s", 1, 0, 2)),
+        lambda x: F.interpolate(x, F.max_pool2d(x, 3).shape[2:]),
+    ),
     pointwise("add", lambda net, x: net.add(x, net.relu(x, "r"), "y"), lambda x: x + F.relu(x)),
     pointwise("add-number", lambda net, x: net.add(x, 2.5, "y"), lambda x: x + 2.5),
     pointwise("sub", lambda net, x: net.sub(x, net.relu(x, "r"), "y"), lambda x: x - F.relu(x)),
@@ -217,6 +235,29 @@ CASES = [
         "div",
         lambda net, x: net.div(x, net.add(net.sigmoid(x, "r"), 1, "s"), "y"),
         lambda x: x / (torch.sigmoid(x) + 1),
+    ),
+    pointwise("minimum", lambda net, x: net.minimum(x, net.relu(x, "r"), "y"), lambda x: torch.minimum(x, F.relu(x))),
+    pointwise("minimum-number", lambda net, x: net.minimum(x, 0.5, "y"), lambda x: x.clamp(max=0.5)),
+    pointwise("maximum-number", lambda net, x: net.maximum(x, 0.5, "y"), lambda x: x.clamp(min=0.5)),
+    pointwise(
+        "floor_divide-indices",
+        lambda net, x: net.floor_divide(net.topk(x, "t", 5, dim=-1)[1], 3, "y"),
+        lambda x: torch.topk(x, 5, dim=-1)[1] // 3,
+    ),
+    pointwise(
+        "floor_divide-negative-indices",
+        lambda net, x: net.floor_divide(net.sub(net.topk(x, "t", 5, dim=-1)[1], 6, "s"), 3, "y"),
+        lambda x: (torch.topk(x, 5, dim=-1)[1] - 6) // 3,
+    ),
+    pointwise(
+        "where-gt",
+        lambda net, x: net.where(net.gt(x, 0.25, "c"), x, -1, "y"),
+        lambda x: torch.where(x > 0.25, x, -1),
+    ),
+    pointwise(
+        "where-eq",
+        lambda net, x: net.where(net.eq(x, net.relu(x, "r"), "c"), net.global_max_pool(x, "m"), x, "y"),
+        lambda x: torch.where(x == F.relu(x), x.amax((2, 3), keepdim=True), x),
     ),
     pointwise(
         "mul-broadcast",
@@ -280,6 +321,16 @@ CASES = [
         lambda x: torch.topk(x, 3, largest=False)[0],
     ),
     pointwise("topk-indices", lambda net, x: net.topk(x, "y", 4, dim=1)[1], lambda x: torch.topk(x, 4, dim=1)[1]),
+    pointwise(
+        "gather-indices",
+        lambda net, x: net.gather(net.mul(x, 2.0, "m"), "y", -1, net.topk(x, "t", 3, dim=-1)[1]),
+        lambda x: torch.gather(x * 2, -1, torch.topk(x, 3, dim=-1)[1]),
+    ),
+    pointwise(
+        "reshape-like",
+        lambda net, x: net.reshape(net.flatten(net.relu(x, "r"), "f", 2), "y", (0, 6, 0, 0), like=x),
+        F.relu,
+    ),
     pointwise(
         "pixel_shuffle",
         lambda net, x: net.pixel_shuffle(x, "y", 2),
@@ -348,3 +399,32 @@ def test_dynamic_size(case):
 def test_half_precision(case, precision, tolerance):
     net, weights = define(case, case.shape, precision)
     check(case, net, weights, tolerance)
+
+
+def test_a_size_can_only_follow_a_picture_of_the_same_batch():
+    net = netdefs.Network()
+    x, other, flat = net.input("x", (2, 3, 8, 8)), net.input("other", (1, 3, 4, 4)), net.input("flat", (2, 3))
+    for like in (other, flat):
+        with pytest.raises(
+            netdefs.NetdefsError, match=r"u: the size of 'x' .* can only follow another .* not '(other|flat)'"
+        ):
+            net.upsample(x, "u", size=like)
+
+
+@pytest.mark.parametrize("output_padding", [0, 1])
+def test_a_bfloat16_deconvolution_compiles(output_padding):
+    """TensorRT-RTX has no kernel for it: the layer computes in float32, and only its result is bfloat16."""
+    rng = np.random.default_rng(0)
+    weights = {"up.weight": rng.standard_normal((3, 4, 2, 2)), "up.bias": rng.standard_normal(4)}
+    net = netdefs.Network({key: value.astype(np.float32) for key, value in weights.items()}, precision="bf16")
+    x = net.deconv(net.input("x", (1, 3, 5, 6)), "up", 4, kernel=2, stride=2, output_padding=output_padding)
+    assert x.name == "up" and x.dtype == net.trt.bfloat16
+    net.finish(net.output(x, "y"))
+    picture = rng.standard_normal((1, 3, 5, 6), dtype=np.float32)
+    module = torch.nn.ConvTranspose2d(3, 4, 2, stride=2, output_padding=output_padding)
+    module.load_state_dict({key[3:]: torch.from_numpy(value.astype(np.float32)) for key, value in weights.items()})
+    with torch.no_grad():
+        expected = module(torch.from_numpy(picture)).numpy()
+    with netdefs.build(net, target="cpu") as engine:
+        np.testing.assert_allclose(engine.run({"x": picture})["y"], expected, rtol=2e-2, atol=2e-2)
+    assert netdefs.build(net, target="tensorrt_rtx").outputs["y"].shape == expected.shape

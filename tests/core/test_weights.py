@@ -115,6 +115,31 @@ def test_from_a_state_dict_in_any_type():
         np.testing.assert_array_equal(taken, module.weight.detach().float().numpy())
 
 
+def test_a_source_may_have_other_names(wts):
+    write_sidecar(wts, eps={"bn": 1e-3, "conv": 1e-4})
+    plain, other = netdefs.Weights(wts), netdefs.Weights(wts)
+    other.other_names("net.", lambda key: key.removeprefix("stem."))
+    other.other_names("", lambda key: key.partition(".")[2])
+    for key in ("weight", "bias"):
+        shape = plain.shape(f"conv.{key}")
+        assert f"stem.conv.{key}" in other and f"net.stem.conv.{key}" not in other
+        assert other.shape(f"stem.conv.{key}") == shape
+        np.testing.assert_array_equal(other.take(f"stem.conv.{key}", shape), plain.take(f"conv.{key}", shape))
+    assert list(other.taken) == ["stem.conv.weight", "stem.conv.bias"] and other.unused() == []
+    assert other.sha256 == netdefs.Weights({f"stem.{key}": array for key, array in ARRAYS.items()}).sha256
+    other.take("stem.bn.weight", (2,))
+    assert "\n  bn.weight\n" in other.problems() and "stem" not in other.problems()
+
+
+def test_the_eps_of_a_module_with_another_name(tmp_path):
+    arrays = {"bn.running_var": np.ones(2, np.float32)}
+    netdefs.save_wts(tmp_path / "a.wts", arrays)
+    write_sidecar(tmp_path / "a.wts", weights_sha256=weights_sha256(arrays), shapes={"bn.running_var": [2]})
+    weights = netdefs.Weights(tmp_path / "a.wts")
+    weights.other_names("", lambda key: key.partition(".")[2])
+    assert weights.eps("stem.bn") == 1e-3
+
+
 def test_what_is_taken_is_read_only(wts):
     with pytest.raises(ValueError, match="read-only"):
         netdefs.Weights(wts).take("conv.bias", (2,))[0] = 1

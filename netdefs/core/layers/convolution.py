@@ -6,7 +6,7 @@ import numpy as np
 
 from netdefs.core.errors import NetworkError
 from netdefs.core.layers.shaping import Shaping
-from netdefs.core.scope import IntPair, Layer, Tensor, configure, pair
+from netdefs.core.scope import IntPair, Layer, Self, Tensor, configure, pair
 from netdefs.core.weights import COUNTER
 
 
@@ -65,20 +65,41 @@ class Convolutions(Shaping):
     ) -> Tensor:
         """`nn.ConvTranspose2d`: (N, C, H, W) -> (N, out_channels, H', W'). Weights: `name.weight`, `name.bias`."""
         scope = self.module(name)
+        options = (out_channels, pair(kernel), stride, pair(padding), pair(output_padding), groups, bias, dilation)
+        if x.dtype != self.trt.bfloat16 or self.trt.__name__ != "tensorrt_rtx":
+            return self._deconv(x, name, scope, *options)
+        # TensorRT-RTX has no deconvolution for bfloat16: its build fails. In float32 it loses nothing but time.
+        wide = self.cast(x, self.child(name, "float32"), self.trt.float32)
+        return self.cast(self._deconv(wide, self.child(name, "deconv"), scope, *options), name, x.dtype)
+
+    def _deconv(
+        self,
+        x: Tensor,
+        name: str | None,
+        scope: Self,
+        out_channels: int,
+        kernel: tuple[int, int],
+        stride: IntPair,
+        pad: tuple[int, int],
+        grow: tuple[int, int],
+        groups: int,
+        bias: bool,
+        dilation: IntPair,
+    ) -> Tensor:
+        """A deconvolution called `name` with the weights of `scope`."""
         in_channels = self._channels_per_group(x, scope.path, groups) * groups
         if out_channels % groups:
             raise NetworkError(f"{scope.path}: groups={groups} does not divide {out_channels} output channels.")
-        weight = scope.weight("weight", (in_channels, out_channels // groups, *pair(kernel)), x)
+        weight = scope.weight("weight", (in_channels, out_channels // groups, *kernel), x)
         offset = scope.weight("bias", (out_channels,), x) if bias else self.trt.Weights(x.dtype)
-        pad, grow = pair(padding), pair(output_padding)
         if any(g >= max(s, d) for g, s, d in zip(grow, pair(stride), pair(dilation), strict=True)):
             raise NetworkError(f"{scope.path}: output_padding={grow} must be smaller than stride or dilation.")
         # Output padding uncovers rows that the padding had cut off. Where it asks for more than was cut, the rows
         # beyond hold no product of the kernel: they are zero, plus the bias, which then has to be added after them.
         beyond = tuple(max(g - p, 0) for g, p in zip(grow, pad, strict=True))
-        inner = self.child(name, "deconv") if any(beyond) else name
+        inner = self.child(name, "short") if any(beyond) else name
         layer = self.definition.add_deconvolution_nd(
-            x, out_channels, pair(kernel), weight, self.trt.Weights(x.dtype) if any(beyond) else offset
+            x, out_channels, kernel, weight, self.trt.Weights(x.dtype) if any(beyond) else offset
         )
         _configure(layer, stride, pad, dilation, groups)
         configure(layer, post_padding=tuple(max(p - g, 0) for g, p in zip(grow, pad, strict=True)))

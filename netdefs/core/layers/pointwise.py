@@ -1,4 +1,4 @@
-"""Layers that work on values one by one: activations and arithmetic; and softmax, matmul, topk."""
+"""Layers that work on values one by one: activations, arithmetic, choices; and softmax, matmul, topk, gather."""
 
 from typing import Any
 
@@ -81,6 +81,39 @@ class Pointwise(Shaping):
     def div(self, a: Tensor, b: Tensor | float, name: str | None = None) -> Tensor:
         """`a / b` of floating-point tensors, broadcast as PyTorch does; `b` may be a number."""
         return self._elementwise(a, b, name, "DIV")
+
+    def floor_divide(self, a: Tensor, b: Tensor | float, name: str | None = None) -> Tensor:
+        """`torch.floor_divide`, broadcast as PyTorch does; `b` may be a number."""
+        return self._elementwise(a, b, name, "FLOOR_DIV")
+
+    def minimum(self, a: Tensor, b: Tensor | float, name: str | None = None) -> Tensor:
+        """`torch.minimum`, broadcast as PyTorch does; `b` may be a number."""
+        return self._elementwise(a, b, name, "MIN")
+
+    def maximum(self, a: Tensor, b: Tensor | float, name: str | None = None) -> Tensor:
+        """`torch.maximum`, broadcast as PyTorch does; `b` may be a number."""
+        return self._elementwise(a, b, name, "MAX")
+
+    def eq(self, a: Tensor, b: Tensor | float, name: str | None = None) -> Tensor:
+        """`torch.eq`, a bool tensor, broadcast as PyTorch does; `b` may be a number."""
+        return self._elementwise(a, b, name, "EQUAL")
+
+    def gt(self, a: Tensor, b: Tensor | float, name: str | None = None) -> Tensor:
+        """`torch.gt`, a bool tensor, broadcast as PyTorch does; `b` may be a number."""
+        return self._elementwise(a, b, name, "GREATER")
+
+    def where(self, condition: Tensor, a: Tensor, b: Tensor | float, name: str | None = None) -> Tensor:
+        """`torch.where` of tensors of one rank, broadcast; `b` may be a number."""
+        if isinstance(b, int | float):
+            b = self.constant(np.full((1,) * len(a.shape), b), self.child(name, "constant"), like=a)
+        return self.layer(self.definition.add_select(condition, a, b), name, condition, a, b)
+
+    def gather(self, x: Tensor, name: str | None, dim: int, index: Tensor) -> Tensor:
+        """`torch.gather` of an int32 or int64 index, whose other axes are as long as those of x."""
+        layer = self.definition.add_gather_v2(x, index, self.trt.GatherMode.ELEMENT)
+        if layer is not None:
+            layer.axis = axis_of(dim, x, self.path_of(name))
+        return self.layer(layer, name, x, index)
 
     def matmul(self, a: Tensor, b: Tensor, name: str | None = None) -> Tensor:
         """`torch.matmul` of tensors of rank 2 or more, batch axes broadcast."""

@@ -63,9 +63,13 @@ class Shaping(Scope):
             layer.set_input(4, self.constant(np.full((), value), self.child(name, "value"), like=x))
         return self.layer(layer, name, x)
 
-    def reshape(self, x: Tensor, name: str | None, shape: Sequence[int]) -> Tensor:
-        """`x.reshape(shape)`: one size may be -1, and 0 keeps the input's size at that place (also a dynamic one)."""
-        return self._reshape(x, name, [sizes_of(x)[i] if size == 0 else size for i, size in enumerate(shape)])
+    def reshape(self, x: Tensor, name: str | None, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
+        """`x.reshape(shape)`: one size may be -1, and 0 takes the size at that place (also a dynamic one) of `like`.
+
+        `like` is by default x itself, which then keeps that size.
+        """
+        known = sizes_of(x if like is None else like)
+        return self._reshape(x, name, [known[i] if size == 0 else size for i, size in enumerate(shape)], measured=like)
 
     def flatten(self, x: Tensor, name: str | None = None, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """`torch.flatten`."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from netdefs.core.errors import NetworkError
 from netdefs.core.layers.shaping import Shaping, sizes_of
-from netdefs.core.scope import IntPair, Layer, Tensor, configure, pair
+from netdefs.core.scope import IntPair, Layer, Tensor, configure, describe, pair
 
 
 class Spatial(Shaping):
@@ -62,13 +62,14 @@ class Spatial(Shaping):
         x: Tensor,
         name: str | None,
         scale_factor: float | tuple[float, float] | None = None,
-        size: IntPair | None = None,
+        size: IntPair | Tensor | None = None,
         mode: str = "nearest",
         align_corners: bool = False,
     ) -> Tensor:
         """`F.interpolate` of (N, C, H, W), by `scale_factor` or to `size`; sizes round down.
 
         Args:
+            size: height and width, or another (N, C', H', W') whose height and width it gets, also dynamic ones.
             mode: "nearest", "nearest-exact", "bilinear" or "bicubic" (without antialias).
             align_corners: for bilinear and bicubic.
         """
@@ -89,15 +90,28 @@ class Spatial(Shaping):
         if scale_factor is not None:
             both = scale_factor if isinstance(scale_factor, Sequence) else (scale_factor, scale_factor)
             layer.scales = (1.0, 1.0, *(float(factor) for factor in both))
-        else:
-            assert size is not None
-            n, c, *_ = sizes_of(x)
-            wanted = [n, c, *pair(size)]
-            if isinstance(n, tuple):
-                layer.set_input(1, self.sizes(x, wanted, name))
-            else:
-                layer.shape = wanted
+        elif size is not None:
+            self._resize_to(layer, x, size, name)
         return self.layer(layer, name, x)
+
+    def _resize_to(self, layer: Layer, x: Tensor, size: IntPair | Tensor, name: str | None) -> None:
+        """Gives a resize of x its output's size; what is dynamic is read off `size`, or x, at run time."""
+        wanted, measured = sizes_of(x), x
+        if isinstance(size, self.trt.ITensor):
+            if len(size.shape) != 4 or size.shape[0] != x.shape[0]:
+                raise NetworkError(
+                    f"{self.path_of(name)}: the size of {describe(x)} can only follow another (N, C, H, W) with the "
+                    f"same N, not {describe(size)}."
+                )
+            channels = self.known_size(x, 1, self.path_of(name))
+            wanted, measured = sizes_of(size), size
+            wanted[1] = channels
+        else:
+            wanted[2:] = pair(size)
+        if any(isinstance(each, tuple) for each in wanted):
+            layer.set_input(1, self.sizes(measured, wanted, name))
+        else:
+            layer.shape = wanted
 
     def _configure(
         self, layer: Layer, step: tuple[int, int], pad: tuple[int, int], overhang: tuple[int, int] | None
