@@ -1,8 +1,10 @@
-"""What the benchmarks share: naming the machine, timing in turns, tables."""
+"""What the benchmarks share: naming the machine, peak memory, timing in turns, tables."""
 
 import os
 import platform
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +23,12 @@ def machine() -> str:
         ]
         model = names[0] if names else model
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def peak() -> int:
+    """The most memory that this process has had so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def in_turns(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

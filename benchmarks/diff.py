@@ -4,7 +4,6 @@ python benchmarks/diff.py [--rounds 5]
 """
 
 import argparse
-import resource
 import sys
 from pathlib import Path
 
@@ -14,15 +13,9 @@ from rich.console import Console
 import netdefs
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.common import in_turns, show
+from benchmarks.common import in_turns, peak, show
 from examples.hrnet_torch import hrnet_w18_small_v2
 from examples.seeded import pictures, seed_weights
-
-
-def peak() -> float:
-    """The most memory this process has held so far, in MB."""
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used / 2**20 if sys.platform == "darwin" else used / 2**10
 
 
 def main() -> None:
@@ -52,7 +45,9 @@ def main() -> None:
     console = Console()
     console.print(report.verdict)
     show("HRNet-W18-C-Small-v2 against PyTorch, 224 x 224", seconds, baseline="torch, one forward pass")
-    console.print(f"Peak memory of the process: {peak():.0f} MB, {before:.0f} MB of it before anything was compared.")
+    console.print(
+        f"Peak memory of the process: {peak() / 1e6:.0f} MB, {before / 1e6:.0f} MB of it before anything was compared."
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import resource
 import struct
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from rich.table import Table
 import netdefs
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.common import machine
+from benchmarks.common import machine, peak
 
 # A convolution, its BatchNorm and the counter of that: what most networks are made of.
 PATTERN = {"conv.weight": 512 * 512 * 9, **{f"bn.{name}": 512 for name in ("weight", "bias", "mean", "var")}, "bn.n": 1}
@@ -60,12 +59,6 @@ def plain_read(path: Path) -> dict[str, np.ndarray]:
             values = [struct.unpack(">f", bytes.fromhex(token))[0] for token in tokens]
             arrays[name] = np.array(values, np.float32)
     return arrays
-
-
-def peak() -> int:
-    """The most memory that this process has had so far, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def measure(way: str, job: str, path: Path, parameters: int, repeat: int) -> dict[str, float]:

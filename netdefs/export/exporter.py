@@ -1,6 +1,5 @@
 """The walk over a network's layers, and the model around the graph."""
 
-import fnmatch
 import os
 from collections.abc import Iterable, Sequence
 from types import ModuleType
@@ -11,12 +10,12 @@ from onnx import helper
 
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import ExportError
+from netdefs.core.marks import matching
 from netdefs.core.network import definition_of
-from netdefs.core.scope import near
 from netdefs.core.version import __version__
 from netdefs.export.context import Context
 from netdefs.export.control_flow import write_region
-from netdefs.export.graph import HIGHEST_OPSET, LOWEST_OPSET, Graph
+from netdefs.export.graph import HIGHEST_OPSET, LOWEST_OPSET, Graph, Initializer, taken_by
 from netdefs.export.naming import name_dimensions
 from netdefs.export.reading import dimensions, layer_type, value_info
 from netdefs.export.regions import Plan, Region
@@ -64,12 +63,13 @@ def to_onnx(
             raise ExportError(f"opset {opset} is too low: {graph.need.reason} needs {graph.need.opset}.")
         graph = walk.write(Graph(graph.need.opset))
     model = wrap(graph, walk, outputs)
-    name_dimensions(model, graph.initializers)
+    initializers = used(model.graph, graph.initializers)
+    name_dimensions(model, initializers)
     if path is not None:
-        return save(model, graph.initializers, path, external_data)
+        return save(model, initializers, path, external_data)
     if external_data:
         raise ExportError("external_data=True needs a path: the weights go to a file beside it.")
-    return assemble(model, graph.initializers)
+    return assemble(model, initializers)
 
 
 class Walk:
@@ -124,6 +124,15 @@ class Walk:
             context.emit(kind, *context.inputs, domain="netdefs")
 
 
+def used(graph: onnx.GraphProto, initializers: Iterable[Initializer]) -> list[Initializer]:
+    """The initializers that a node takes or the model gives out; runtimes warn of others.
+
+    A shape or an axis that TensorRT has as a tensor may have become an attribute, or a constant of another type.
+    """
+    taken = taken_by(graph.node) | {info.name for info in graph.output}
+    return [each for each in initializers if each.name in taken]
+
+
 def wrap(graph: Graph, walk: Walk, outputs: Sequence[str]) -> onnx.ModelProto:
     """The model around the graph's nodes, still without its weights."""
     definition, trt = walk.definition, walk.trt
@@ -131,12 +140,10 @@ def wrap(graph: Graph, walk: Walk, outputs: Sequence[str]) -> onnx.ModelProto:
     made = {name: tensor for name, tensor in walk.tensors.items() if name in here}  # the others are inside of loops
     chosen = {x.name: x for x in (definition.get_output(i) for i in range(definition.num_outputs))}
     for pattern in [outputs] if isinstance(outputs, str) else outputs:
-        found = [name for name in made if fnmatch.fnmatchcase(name, pattern)]
+        found = {name: made[name] for name in matching(walk.tensors, pattern, ExportError) if name in made}
         if not found:
-            inside = any(fnmatch.fnmatchcase(name, pattern) for name in walk.tensors)
-            why = " It is inside of a loop or conditional." if inside else near(pattern, made)
-            raise ExportError(f"outputs: no tensor of the network matches {pattern!r}.{why}")
-        chosen.update((name, made[name]) for name in found)
+            raise ExportError(f"outputs: can't give out {pattern!r}. It is inside of a loop or conditional.")
+        chosen.update(found)
     if not chosen:
         raise ExportError("The network has no output. Mark one, or name tensors in `outputs`.")
     proto = helper.make_graph(

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,6 +160,18 @@ class Graph:
     def infos(self, nodes: Sequence[onnx.NodeProto]) -> list[onnx.ValueInfoProto]:
         """Type and shape of those of TensorRT's tensors that these nodes make."""
         return [value_info(self.tensors[x]) for node in nodes for x in node.output if x in self.tensors]
+
+
+def taken_by(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """The tensors that nodes take, or the nodes of the graphs inside them, and those that these graphs give out."""
+    taken: set[str] = set()
+    for node in nodes:
+        taken.update(node.input)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                taken |= taken_by(attribute.g.node)
+                taken.update(info.name for info in attribute.g.output)
+    return taken
 
 
 @functools.cache

@@ -12,6 +12,7 @@ FLOAT = TensorProto.FLOAT
 # The opset in which QuantizeLinear and DequantizeLinear came to know a quantized type.
 OPSETS: dict[int, int] = {
     TensorProto.INT8: 13,
+    TensorProto.UINT8: 13,
     TensorProto.FLOAT8E4M3FN: 19,
     TensorProto.INT4: 21,
     TensorProto.FLOAT4E2M1: 23,
@@ -19,10 +20,13 @@ OPSETS: dict[int, int] = {
 
 
 def quantize(c: Context, layer: Any) -> None:
-    """QuantizeLinear: round half to even, cut to the type's range, no zero point. ONNX's does the same."""
+    """QuantizeLinear: round half to even, add the zero point, cut to the type's range. ONNX's does the same."""
     kind = c.output_dtype()
     need(c, kind)
-    scale, attributes = scaling(c, layer, c.dtype(c.inputs[0]))
+    scale, attributes = scaling(c, layer, c.cast(c.inputs[1], c.dtype(c.inputs[0])), "scale")
+    if zero := zero_point(c, layer, kind):
+        c.emit("QuantizeLinear", c.inputs[0], scale, zero, **attributes)
+        return
     if c.opset >= 21:
         c.emit("QuantizeLinear", c.inputs[0], scale, output_dtype=kind, **attributes)
         return
@@ -34,10 +38,27 @@ def quantize(c: Context, layer: Any) -> None:
 
 
 def dequantize(c: Context, layer: Any) -> None:
-    """DequantizeLinear: the values times the scale, in the scale's type."""
-    need(c, c.dtype(c.inputs[0]))
-    scale, attributes = scaling(c, layer, c.output_dtype())
-    c.emit("DequantizeLinear", c.inputs[0], scale, **attributes)
+    """DequantizeLinear: the values less the zero point, times the scale, in the scale's type."""
+    kind = c.dtype(c.inputs[0])
+    need(c, kind)
+    scale, attributes = scaling(c, layer, c.cast(c.inputs[1], c.output_dtype()), "scale")
+    zero = zero_point(c, layer, kind)
+    c.emit("DequantizeLinear", c.inputs[0], scale, *([zero] if zero else []), **attributes)
+
+
+def zero_point(c: Context, layer: Any, kind: int) -> str:
+    """The zero point as it applies, or "" where there is none, or nothing but zeros."""
+    if not c.connected(2):
+        return ""
+    value = c.known(c.inputs[2])
+    if value is not None and not value.any():
+        return ""
+    if c.dtype(c.inputs[2]) != kind:
+        given = type_name(c.dtype(c.inputs[2]))
+        raise c.error(f"its zero point is {given}, the quantized values are {type_name(kind)}.")
+    if c.shape(2) != c.shape(1):
+        raise c.error(f"a zero point of shape {c.shape(2)} and a scale of shape {c.shape(1)}.")
+    return scaling(c, layer, c.inputs[2], "zero_point")[0]
 
 
 def need(c: Context, kind: int) -> None:
@@ -58,27 +79,29 @@ def size_of(c: Context, scale: str) -> int:
     return int(np.prod(sizes))
 
 
-def scaling(c: Context, layer: Any, dtype: int) -> tuple[str, dict[str, Any]]:
-    """The scale in the type wanted, and the attributes that say how it applies: to the tensor, an axis, or blocks."""
-    scale, shape, rank = c.cast(c.inputs[1], dtype), c.shape(1), len(c.shape(0))
+def scaling(c: Context, layer: Any, scale: str, what: str) -> tuple[str, dict[str, Any]]:
+    """The scale, or the zero point, and the attributes that say how it applies: to the tensor, an axis, or blocks."""
+    shape, rank = c.shape(1), len(c.shape(0))
     if int(np.prod(shape)) == 1:
-        scalar = c.constant("scalar", np.zeros(0, np.int64))
-        return (scale if shape == () else c.helper("scale", "Reshape", scale, scalar)), {}
+        if shape == ():
+            return scale, {}
+        return c.helper(what, "Reshape", scale, c.constant(f"{what}.scalar", np.zeros(0, np.int64))), {}
     if len(shape) == 1:
         return scale, {"axis": layer.axis % rank}
-    return blocks(c, scale, shape)
+    return blocks(c, scale, shape, what)
 
 
-def blocks(c: Context, scale: str, shape: tuple[int, ...]) -> tuple[str, dict[str, Any]]:
+def blocks(c: Context, scale: str, shape: tuple[int, ...], what: str) -> tuple[str, dict[str, Any]]:
     """Blocks of values that share a scale: the scale has the input's rank."""
     c.require(21, "quantization by blocks")
     whole = c.shape(0)
     if len(whole) != len(shape) or min(*whole, *shape) < 0:
-        raise c.error(f"a scale of shape {shape} for an input of shape {whole}.")
+        raise c.error(f"a {what} of shape {shape} for an input of shape {whole}.")
     blocked = [axis for axis, (n, m) in enumerate(zip(whole, shape, strict=True)) if n != m]
     for axis in blocked[1:]:  # ONNX blocks one axis; along the others each scale is repeated
         repeats = np.repeat(np.arange(shape[axis]), whole[axis] // shape[axis])
-        scale = c.helper(f"scale.repeated{axis}", "Gather", scale, c.constant(f"repeats{axis}", repeats), axis=axis)
+        indices = c.constant(f"{what}.repeats{axis}", repeats)
+        scale = c.helper(f"{what}.repeated{axis}", "Gather", scale, indices, axis=axis)
     axis = blocked[0] if blocked else 0
     return scale, {"axis": axis, "block_size": whole[axis] // shape[axis]}
 

@@ -11,6 +11,9 @@ from onnx import helper
 from netdefs.core.errors import ExportError
 from netdefs.export.types import BITS, NUMPY_TYPES, onnx_type
 
+# numpy type -> ONNX element type.
+OF_NUMPY = {np.dtype(kind): dtype for dtype, kind in NUMPY_TYPES.items()}
+
 
 def layer_type(layer: Any, trt: ModuleType) -> str:
     """The name of a layer's LayerType. Activation and pooling layers hide it behind a `type` of their own."""
@@ -24,7 +27,8 @@ def dimensions(tensor: Any) -> tuple[int, ...]:
         ExportError: TensorRT can't tell it: the layer that makes it is not valid.
     """
     try:
-        return tuple(int(size) for size in tensor.shape)
+        shape = tensor.shape
+        return tuple(shape[: len(shape)])  # as a loop this takes ten times as long
     except (RuntimeError, ValueError) as error:
         raise ExportError(f"Tensor {tensor.name!r} has no shape: TensorRT refuses the layer that makes it.") from error
 
@@ -49,8 +53,7 @@ def read_weights(weights: Any) -> tuple[int, np.ndarray]:
     The binding gives numpy arrays for the types that numpy has, `trt.Weights` for the rest: those come as their bits.
     """
     if isinstance(weights, np.ndarray):
-        known = {np.dtype(kind): dtype for dtype, kind in NUMPY_TYPES.items()}
-        return known[weights.dtype], weights.reshape(-1)
+        return OF_NUMPY[weights.dtype], weights.reshape(-1)
     dtype = onnx_type(weights.dtype)
     count = -(-int(weights.size) * BITS[dtype] // 8)
     storage = np.dtype(np.uint16 if BITS[dtype] == 16 else np.uint8)

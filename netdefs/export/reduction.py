@@ -3,19 +3,28 @@
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from netdefs.export.context import Context
 from netdefs.export.reading import axes_of
 from netdefs.export.types import BOOL, INT64
 
 REDUCE = {"SUM": "ReduceSum", "PROD": "ReduceProd", "MAX": "ReduceMax", "MIN": "ReduceMin", "AVG": "ReduceMean"}
+# The types that every opset's GlobalAveragePool takes.
+POOLED = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
 def reduce(c: Context, layer: Any) -> None:
     """A reduction over the axes of the bit mask."""
     if layer.op.name not in REDUCE:
         raise c.error(f"the operation {layer.op.name} is not known.")
-    c.reduce(REDUCE[layer.op.name], c.inputs[0], axes_of(layer.axes), layer.keep_dims)
+    axes = axes_of(layer.axes)
+    pooled = layer.op.name == "AVG" and layer.keep_dims and len(axes) > 0 and axes == list(range(2, len(c.shape())))
+    if pooled and c.dtype(c.inputs[0]) in POOLED:
+        # As networks come: through the parser and back they give the same bits, however ill-conditioned they are.
+        c.emit("GlobalAveragePool", c.inputs[0])
+        return
+    c.reduce(REDUCE[layer.op.name], c.inputs[0], axes, layer.keep_dims)
 
 
 def softmax(c: Context, layer: Any) -> None:

@@ -21,9 +21,14 @@ ALIGNMENT = 4096
 
 
 def assemble(model: onnx.ModelProto, initializers: Iterable[Initializer]) -> onnx.ModelProto:
-    """Puts the weights into the model, which is given back."""
-    for each in initializers:
-        fill(model.graph.initializer.add(), each)
+    """Puts the weights into the model, which is given back.
+
+    protobuf takes values as a `bytes` object only and copies that, so a tensor is in memory once more while it is put
+    in. The largest go first, when there is room that the others will take.
+    """
+    pairs = [(model.graph.initializer.add(), each) for each in initializers]
+    for tensor, each in sorted(pairs, key=lambda pair: -pair[1].nbytes):
+        fill(tensor, each)
     return model
 
 

@@ -15,12 +15,6 @@ EXCEPTIONS: dict[str, list[str]] = {
         "test_cast_no_saturate_FLOAT*_to_FLOAT8E4M3FN",
         "test_castlike_no_saturate_FLOAT*_to_FLOAT8E4M3FN*",
     ],
-    "TensorRT limitation: quantization is symmetric and signed; the parser drops zero points, takes uint8 for int8": [
-        "test_quantizelinear",
-        "test_quantizelinear_axis",
-        "test_quantizelinear_blocked_asymmetric",
-        "test_quantizelinear_int4",
-    ],
     "TensorRT's meaning: rounding up keeps a last window that starts in the padding, ONNX drops it": [
         "test_averagepool_2d_ceil_last_window_starts_on_pad",
         "test_maxpool_2d_ceil_output_size_reduce_by_one",
@@ -59,8 +53,5 @@ EXCEPTIONS: dict[str, list[str]] = {
     ],
     "Parser bug: SpaceToDepth's mode is ignored": [
         "test_spacetodepth_crd_mode_example",
-    ],
-    "Ill-conditioned: all logits are 1e10, and the last bit of their mean decides": [
-        "light_squeezenet",
     ],
 }

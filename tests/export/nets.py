@@ -37,10 +37,11 @@ class Net:
         self.definition.mark_output(tensor)
         return tensor
 
-    def compile(self) -> None:
+    def compile(self) -> Any:
         """Builds a plan: some mistakes show only there. Needs no GPU with RTX."""
-        config = self.builder.create_builder_config()
-        assert self.builder.build_serialized_network(self.definition, config) is not None, self.log.take()
+        plan = self.builder.build_serialized_network(self.definition, self.builder.create_builder_config())
+        assert plan is not None, self.log.take()
+        return plan
 
 
 def check(model: onnx.ModelProto) -> None:

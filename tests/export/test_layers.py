@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.export.nets import Net, close, evaluate, floats, rng, trt
+from tests.export.nets import Net, close, evaluate, export, floats, rng, trt
 
 REDUCE = {"SUM": np.sum, "PROD": np.prod, "MAX": np.max, "MIN": np.min, "AVG": np.mean}
 
@@ -20,6 +20,25 @@ def test_reduce(op, axes, keep, opset):
     mask = sum(1 << axis for axis in axes)
     net.output(net.definition.add_reduce(net.input("x", x.shape), getattr(trt.ReduceOperation, op), mask, keep))
     close(evaluate(net, {"x": x}, opset=opset)["y"], REDUCE[op](x.astype(np.float64), axes, keepdims=keep))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "axes", "keep", "op"),
+    [
+        ("float32", 12, True, "GlobalAveragePool"),
+        ("float16", 12, True, "GlobalAveragePool"),
+        ("bfloat16", 12, True, "ReduceMean"),  # GlobalAveragePool of bfloat16 would ask for opset 22
+        ("float32", 12, False, "ReduceMean"),
+        ("float32", 8, True, "ReduceMean"),
+    ],
+)
+def test_the_mean_of_all_pixels_is_a_global_average_pool(dtype, axes, keep, op):
+    net = Net()
+    x = net.input("x", (-1, 3, -1, 5), getattr(trt, dtype))
+    net.output(net.definition.add_reduce(x, trt.ReduceOperation.AVG, axes, keep))
+    model = export(net)
+    assert [node.op_type for node in model.graph.node] == [op]
+    assert model.opset_import[0].version == 13
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64"])

@@ -57,9 +57,12 @@ def test_nodes(nodes, tally, shard):
     judge(results)
 
 
+def types(case: Case) -> set[int]:
+    return {info.type.tensor_type.elem_type for info in (*case.model.graph.input, *case.model.graph.output)}
+
+
 def common_types(case: Case) -> bool:
-    infos = [*case.model.graph.input, *case.model.graph.output]
-    return all(info.type.tensor_type.elem_type in COMMON for info in infos)
+    return types(case) <= COMMON
 
 
 def test_at_least_97_percent_of_the_nodes_pass(nodes, tally):
@@ -71,6 +74,13 @@ def test_at_least_97_percent_of_the_nodes_pass(nodes, tally):
     print(f"\n{passed} of {len(taken)} pass; of common types {common[True]} of {common.total()}")
     assert len(taken) > 900
     assert common[True] >= 0.97 * common.total()
+
+
+def test_the_cpu_engine_is_close_in_bfloat16(nodes):
+    """It sums in float32, as GPU kernels do; the expected values come from sums that bfloat16 rounds at every step."""
+    results = {case.name: outcome(case, emulated=True) for case in nodes if TensorProto.BFLOAT16 in types(case)}
+    assert list(results.values()).count("passed") >= 18
+    judge(results)
 
 
 @pytest.mark.parametrize("kind", ["simple", "pytorch-operator", "pytorch-converted"])

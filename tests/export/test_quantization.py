@@ -41,6 +41,48 @@ def test_int8_per_channel(axis, opset):
     close(round_trip(x, scale, axis, opset=opset), expected, 1e-6)
 
 
+@pytest.mark.parametrize("constant", [True, False], ids=["constant", "input"])
+@pytest.mark.parametrize("opset", [None, 21])
+@pytest.mark.parametrize("shape", [(), (1,), (4,)])
+def test_zero_points(shape, opset, constant):
+    x = floats(3, 4) * 3
+    scale = np.linspace(0.01, 0.02, int(np.prod(shape))).reshape(shape).astype(np.float32)
+    zero = np.arange(-20, -20 + int(np.prod(shape))).reshape(shape).astype(np.int8)
+    net = Net()
+    factor, shift = net.constant(scale), net.constant(zero) if constant else net.input("zero", shape, trt.int8)
+    q = net.definition.add_quantize(net.input("x", x.shape), factor, trt.int8)
+    dq = net.definition.add_dequantize(q.get_output(0), factor, trt.float32)
+    for layer in (q, dq):
+        layer.axis = 1
+        layer.set_input(2, shift)
+    net.output(q, "q")
+    net.output(dq)
+    found = run(export(net, opset=opset), {"x": x} if constant else {"x": x, "zero": zero})
+    expected = np.clip(np.round(x / scale) + zero, -128, 127)
+    assert (found["q"] == expected).all()
+    close(found["y"], (expected - zero) * scale, 1e-6)
+
+
+def test_a_zero_point_of_another_type():
+    net = Net()
+    q = net.definition.add_quantize(net.input("x", (4,)), net.constant(np.array(0.1, np.float32)), trt.int8)
+    q.set_input(2, net.input("zero", (), trt.uint8))
+    net.output(q, "q")
+    with pytest.raises(ExportError, match=r"'q' \(QUANTIZE\).* its zero point is uint8, the quantized values are int8"):
+        to_onnx(net.definition)
+
+
+def test_a_zero_point_of_zeros_is_left_out():
+    net = Net()
+    q = net.definition.add_quantize(net.input("x", (4,)), net.constant(np.array(0.1, np.float32)), trt.int8)
+    q.set_input(2, net.constant(np.array(0, np.int32)))
+    net.output(q, "q")
+    model = export(net, opset=21)
+    assert len(model.graph.node[0].input) == 2
+    x = np.array([0.04, -0.06, 20, 0], np.float32)
+    assert run(model, {"x": x})["q"].tolist() == [0, -1, 127, 0]
+
+
 def test_fp8():
     import ml_dtypes
 
