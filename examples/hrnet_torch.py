@@ -4,11 +4,13 @@ Paper: Wang et al., Deep High-Resolution Representation Learning for Visual Reco
 Upstream: HRNet/HRNet-Image-Classification, lib/models/cls_hrnet.py; timm's `hrnet_*` have the same keys.
 
 Every function at the end builds one variant: (N, 3, H, W) in, H and W multiples of 32, logits (N, num_classes) out.
+`Backbone` is also that of HRNet's networks for segmentation and pose.
 """
 
 from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,33 +108,61 @@ class PerBranch(nn.ModuleDict):
         return [self[str(i)](x) if str(i) in self else x for i, x in enumerate(xs)]
 
 
-def resample(widths: Sequence[int], i: int, j: int) -> nn.Sequential:
-    """Brings branch j to the width and resolution of branch i; each branch has half the resolution of the last."""
+def resample(widths: Sequence[int], i: int, j: int, nearest: bool) -> nn.Sequential:
+    """Brings branch j to the width and resolution of branch i; each branch has half the resolution of the last.
+
+    Without `nearest` what is smaller than branch i stays as small: the module that adds it up enlarges it.
+    """
     if j > i:
-        return conv_bn(widths[j], widths[i], kernel=1).append(nn.Upsample(scale_factor=2 ** (j - i), mode="nearest"))
+        up = conv_bn(widths[j], widths[i], kernel=1)
+        return up.append(nn.Upsample(scale_factor=2 ** (j - i), mode="nearest")) if nearest else up
     down = [conv_bn_relu(widths[j], widths[j], stride=2) for _ in range(i - j - 1)]
     return nn.Sequential(*down, conv_bn(widths[j], widths[i], stride=2))
 
 
-class HighResolutionModule(nn.Module):
-    """Residual blocks in each branch; then every branch becomes the sum of all, each resampled to its shape."""
+def resize(x: Tensor, like: Tensor, align_corners: bool) -> Tensor:
+    """Bilinear, to the height and width of `like`."""
+    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=align_corners)
 
-    def __init__(self, widths: Sequence[int], blocks: int):
+
+class HighResolutionModule(nn.Module):
+    """Residual blocks in each branch; then every branch becomes the sum of all, each resampled to its shape.
+
+    Args:
+        widths: channels of the branches.
+        blocks: residual blocks in each branch.
+        outputs: how many of the branches are added up and returned.
+        align_corners: of the bilinear resizing of smaller branches to the exact size of larger ones; by default they
+            are doubled by nearest neighbour instead.
+    """
+
+    def __init__(self, widths: Sequence[int], blocks: int, outputs: int, align_corners: bool | None = None):
         super().__init__()
-        n = len(widths)
+        self.align_corners = align_corners
         self.branches = nn.ModuleList(residual_layer(BasicBlock, width, width, blocks) for width in widths)
         self.fuse_layers = nn.ModuleList(
-            PerBranch({str(j): resample(widths, i, j) for j in range(n) if j != i}) for i in range(n)
+            PerBranch({str(j): resample(widths, i, j, align_corners is None) for j in range(len(widths)) if j != i})
+            for i in range(outputs)
         )
         self.relu = nn.ReLU()
 
     def forward(self, xs: Sequence[Tensor]) -> list[Tensor]:
         xs = [branch(x) for branch, x in zip(self.branches, xs, strict=True)]
-        return [self.relu(reduce(torch.add, to_branch(xs))) for to_branch in self.fuse_layers]
+        return [self.relu(self.fuse(to_branch(xs), xs[i])) for i, to_branch in enumerate(self.fuse_layers)]
+
+    def fuse(self, terms: Sequence[Tensor], like: Tensor) -> Tensor:
+        if self.align_corners is not None:
+            terms = [x if x.shape == like.shape else resize(x, like, self.align_corners) for x in terms]
+        return reduce(torch.add, terms)
 
 
-def stage(widths: Sequence[int], blocks: int, modules: int) -> nn.Sequential:
-    return nn.Sequential(*(HighResolutionModule(widths, blocks) for _ in range(modules)))
+def stage(
+    widths: Sequence[int], blocks: int, modules: int, outputs: int, align_corners: bool | None = None
+) -> nn.Sequential:
+    """High-resolution modules in a row; the last gives `outputs` branches."""
+    n = len(widths)
+    counts = [n] * (modules - 1) + [outputs]
+    return nn.Sequential(*(HighResolutionModule(widths, blocks, count, align_corners) for count in counts))
 
 
 def transition(before: Sequence[int], after: Sequence[int]) -> PerBranch:
@@ -146,15 +176,16 @@ def transition(before: Sequence[int], after: Sequence[int]) -> PerBranch:
     return PerBranch(layers)
 
 
-class HRNet(nn.Module):
-    """HRNet with its classification head.
+class Backbone(nn.Module):
+    """HRNet without a head: stem and stages.
 
     Args:
         width: channels of the first branch; every further branch has twice as many as the one before.
         stem: channels and number of the bottlenecks in `layer1`.
         blocks: residual blocks in each branch of a module.
         modules: high-resolution modules in stages 2, 3 and 4.
-        num_classes: logits.
+        outputs: how many of the four branches the last module gives.
+        align_corners: see `HighResolutionModule`.
     """
 
     def __init__(
@@ -163,11 +194,12 @@ class HRNet(nn.Module):
         stem: tuple[int, int] = (64, 4),
         blocks: int = 4,
         modules: tuple[int, int, int] = (1, 4, 3),
-        num_classes: int = 1000,
+        outputs: int = 4,
+        align_corners: bool | None = None,
     ):
         super().__init__()
         channels, depth = stem
-        widths = [width, 2 * width, 4 * width, 8 * width]
+        self.widths = widths = [width, 2 * width, 4 * width, 8 * width]
         self.conv1 = nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.conv2 = nn.Conv2d(64, 64, 3, stride=2, padding=1, bias=False)
@@ -175,29 +207,37 @@ class HRNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = residual_layer(Bottleneck, 64, channels, depth)
         self.transition1 = transition([channels * Bottleneck.expansion], widths[:2])
-        self.stage2 = stage(widths[:2], blocks, modules[0])
+        self.stage2 = stage(widths[:2], blocks, modules[0], 2, align_corners)
         self.transition2 = transition(widths[:2], widths[:3])
-        self.stage3 = stage(widths[:3], blocks, modules[1])
+        self.stage3 = stage(widths[:3], blocks, modules[1], 3, align_corners)
         self.transition3 = transition(widths[:3], widths)
-        self.stage4 = stage(widths, blocks, modules[2])
+        self.stage4 = stage(widths, blocks, modules[2], outputs, align_corners)
 
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The branches: channels `width * 2**i` at 1 / 2**(2 + i) of the picture's size."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        x = self.layer1(x)
+        xs = self.stage2(self.transition1([x, x]))
+        xs = self.stage3(self.transition2([*xs, xs[-1]]))
+        return self.stage4(self.transition3([*xs, xs[-1]]))
+
+
+class HRNet(Backbone):
+    """HRNet with its classification head; `config` is the backbone's."""
+
+    def __init__(self, width: int, num_classes: int = 1000, **config: Any):
+        super().__init__(width, **config)
         heads = [c * Bottleneck.expansion for c in HEAD_CHANNELS]
         self.incre_modules = nn.ModuleList(
-            residual_layer(Bottleneck, w, c, blocks=1) for w, c in zip(widths, HEAD_CHANNELS, strict=True)
+            residual_layer(Bottleneck, w, c, blocks=1) for w, c in zip(self.widths, HEAD_CHANNELS, strict=True)
         )
         self.downsamp_modules = nn.ModuleList(conv_bn_relu(a, b, stride=2, bias=True) for a, b in pairwise(heads))
         self.final_layer = conv_bn_relu(heads[-1], 2048, kernel=1, bias=True)
         self.classifier = nn.Linear(2048, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        x = self.layer1(x)
-        xs = self.stage2(self.transition1([x, x]))
-        xs = self.stage3(self.transition2([*xs, xs[-1]]))
-        xs = self.stage4(self.transition3([*xs, xs[-1]]))
-
-        y, *rest = (incre(x) for incre, x in zip(self.incre_modules, xs, strict=True))
+        y, *rest = (incre(x) for incre, x in zip(self.incre_modules, self.features(x), strict=True))
         for downsamp, x in zip(self.downsamp_modules, rest, strict=True):
             y = x + downsamp(y)
         y = self.final_layer(y)
