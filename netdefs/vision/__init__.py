@@ -1,5 +1,9 @@
-"""Pictures in and out: reading and preprocessing with OpenCV."""
+"""From picture to picture: reading, preprocessing, decoding and drawing with OpenCV."""
 
-from netdefs.vision.image import preprocess, read_image
+from netdefs.vision.draw import draw
+from netdefs.vision.found import Found
+from netdefs.vision.image import placement, preprocess, read_image
+from netdefs.vision.instance import Instance
+from netdefs.vision.predict import predict, predict_many
 
-__all__ = ["preprocess", "read_image"]
+__all__ = ["Found", "Instance", "draw", "placement", "predict", "predict_many", "preprocess", "read_image"]

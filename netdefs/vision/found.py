@@ -1,0 +1,191 @@
+"""What a network found in a picture, and the methods that read it off the outputs."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from netdefs.core.errors import InputError
+from netdefs.vision.boxes import FAMILIES, detect
+from netdefs.vision.draw import draw
+from netdefs.vision.fields import assemble
+from netdefs.vision.grouping import Peaks, aggregate, decode_grouping, decode_peaks
+from netdefs.vision.heatmap import decode_heatmaps, merge_flipped
+from netdefs.vision.instance import Instance
+from netdefs.vision.masks import decode_mask, overlay
+from netdefs.vision.names import Classes, Skeleton, palette, table
+
+Outputs = Mapping[str, np.ndarray]
+Names = Skeleton | Classes | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Crop:
+    """What one item of a batch shows.
+
+    Attributes:
+        placement: (2, 3), from the picture's pixels to the input's.
+        shape: (height, width) of the picture.
+        size: (height, width) of the input.
+        box: the part of the picture that was asked for; None for all of it.
+    """
+
+    placement: np.ndarray
+    shape: tuple[int, int]
+    size: tuple[int, int]
+    box: tuple[float, ...] | None
+
+
+@dataclasses.dataclass(eq=False)
+class Found:
+    """What is in one picture.
+
+    Attributes:
+        probabilities: (classes,), of the whole picture, for classifiers.
+        instances: people, hands or objects, best first; of a network that looks into boxes, one for each box.
+        labels: (H, W), the class of every pixel, for segmentation.
+        names: what labels and keypoints stand for, where that is known.
+        outputs: what the network itself gave, by output name, with an item for each crop.
+    """
+
+    probabilities: np.ndarray | None = None
+    instances: list[Instance] = dataclasses.field(default_factory=list)
+    labels: np.ndarray | None = None
+    names: Names = None
+    outputs: Outputs = dataclasses.field(default_factory=dict)
+
+    def draw(self, image: np.ndarray) -> np.ndarray:
+        """A copy of the picture, (H, W, 3) uint8, BGR, with all that was found drawn on it."""
+        instances = self.instances
+        if self.labels is not None:
+            colors = self.names.colors if isinstance(self.names, Classes) else palette(int(self.labels.max()) + 1)
+            image = overlay(image, self.labels, colors)
+        if self.probabilities is not None:
+            best = int(self.probabilities.argmax())
+            whole = np.array([0, 0, image.shape[1] - 1, image.shape[0] - 1])
+            instances = [Instance(float(self.probabilities[best]), best, box=whole)]
+        return draw(image, instances, self.names or "")
+
+    def name_of(self, label: int) -> str:
+        """A class in words, or its number if its name is not known."""
+        return self.names.names[label] if isinstance(self.names, Classes) else str(label)
+
+
+def decode(
+    outputs: Outputs,
+    crops: Sequence[Crop],
+    how: Mapping[str, Any],
+    class_names: Sequence[str] | None = None,
+    *,
+    threshold: float | None = None,
+    iou: float | None = None,
+) -> Found:
+    """What the outputs of one picture's crops say.
+
+    Args:
+        outputs: by name, (crops, ...); those of the mirrored crops, if any, are called `<name>/flipped`.
+        crops: what they show.
+        how: the fields of `netdefs.core.preprocess.Decode`; an engine keeps them as `engine.info["decode"]`. For
+            detectors also what `netdefs.vision.boxes.detect` takes.
+        class_names: the classes' names, if they are not the model's usual ones.
+        threshold: of detectors, the score above which a thing counts; by default what the network's own code has.
+        iou: of detectors, how far two boxes of one class may overlap; likewise.
+
+    Raises:
+        InputError: the method is unknown, or has no use for mirrored crops or thresholds, or there are not as many
+            names as classes.
+    """
+    method = how["method"]
+    if method not in METHODS and method not in FAMILIES:
+        raise InputError(
+            f"There is no way {method!r} to decode outputs; there are: {', '.join([*METHODS, *FAMILIES])}."
+        )
+    if method not in FLIPPING and any(name.endswith("/flipped") for name in outputs):
+        raise InputError(f"Only {' and '.join(FLIPPING)} can be averaged with a mirrored picture, not {method}.")
+    names = table(how["names"]) if how["names"] else None
+    if method in FAMILIES:
+        one, crop = {name: value[0] for name, value in outputs.items()}, crops[0]
+        instances, classes = detect(one, how, crop.placement, crop.size, crop.shape, threshold, iou)
+        found = Found(instances=instances)
+    elif threshold is not None or iou is not None:
+        raise InputError(f"A threshold and an iou are for detectors; this network's outputs are decoded as {method!r}.")
+    else:
+        found, classes = METHODS[method](outputs, crops, names)
+    if class_names is not None:
+        if classes is None:
+            classes = max(len(class_names), 1 + max((each.label or 0 for each in found.instances), default=-1))
+        if len(class_names) != classes:
+            raise InputError(f"There are {len(class_names)} names, and the network has {classes} classes.")
+        names = Classes(tuple(class_names), palette(len(class_names)))
+    elif isinstance(names, Classes) and len(names.names) != classes:
+        names = None  # a network that was trained on other classes: numbers are better than wrong names
+    elif isinstance(names, Skeleton) and any(
+        each.keypoints is not None and len(each.keypoints) != len(names.keypoints) for each in found.instances
+    ):
+        names = None
+    return dataclasses.replace(found, names=names, outputs=outputs)
+
+
+def _classes(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Found, int]:
+    """Softmax of `logits`, or `prob` as it is."""
+    if "prob" in outputs:
+        probabilities = outputs["prob"][0]
+    else:
+        logits = outputs["logits"][0].astype(np.float64)
+        probabilities = np.exp(logits - logits.max())
+        probabilities = (probabilities / probabilities.sum()).astype(np.float32)
+    return Found(probabilities=probabilities), len(probabilities)
+
+
+def _mask(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Found, int]:
+    crop, logits = crops[0], outputs["logits_stride4"][0]
+    return Found(labels=decode_mask(logits, crop.placement, crop.size, crop.shape)), len(logits)
+
+
+def _heatmap(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Found, int]:
+    """One heat map a keypoint, one crop a person. The last one of OpenPose's hand is the background's."""
+    output = "heatmap_22" if "heatmap_22" in outputs else "heatmaps"
+    keypoints = slice(21 if output == "heatmap_22" else None)
+    heatmaps = outputs[output][:, keypoints]
+    if f"{output}/flipped" in outputs:
+        if not isinstance(names, Skeleton) or len(names.keypoints) != heatmaps.shape[1]:
+            raise InputError("Which keypoints change places in a mirror is not known for this network: it has others.")
+        heatmaps = merge_flipped(heatmaps, outputs[f"{output}/flipped"][:, keypoints], names.flip_pairs)
+    found = decode_heatmaps(heatmaps, np.stack([crop.placement for crop in crops]), crops[0].size)
+    people = []
+    for crop, points in zip(crops, found, strict=True):
+        box = None if crop.box is None else np.asarray(crop.box, np.float32)
+        people.append(Instance(float(points[:, 2].mean()), box=box, keypoints=points))
+    return Found(instances=people), 0
+
+
+def _grouping(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Found, int]:
+    """HigherHRNet: its two stages, what it aggregated itself, or the peaks that it found itself."""
+    crop, one = crops[0], {name: value[0] for name, value in outputs.items()}
+    if "tags/flipped" in one:
+        raise InputError("A mirrored picture can be averaged in only before a network aggregates its stages itself.")
+    if "scores" in one:
+        peaks = Peaks(one["scores"], one["x"], one["y"], one["tags"][..., None])
+        return Found(instances=decode_peaks(peaks, crop.size, crop.placement, crop.size)), 0
+    if "tags" in one:
+        return Found(instances=decode_grouping(one["heatmaps"], one["tags"][None], crop.placement, crop.size)), 0
+    stages = "stage0_heatmaps_and_tags", "stage1_heatmaps"
+    flipped = [one[f"{stage}/flipped"] for stage in stages if f"{stage}/flipped" in one] or None
+    pairs = names.flip_pairs if isinstance(names, Skeleton) else ()
+    heatmaps, tags = aggregate([one[stage] for stage in stages], crop.size, flipped, pairs)
+    return Found(instances=decode_grouping(heatmaps, tags, crop.placement, crop.size)), 0
+
+
+def _fields(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Found, int]:
+    crop = crops[0]
+    people = assemble(outputs["heatmap_19"][0], outputs["paf_38"][0], crop.placement, crop.size)
+    return Found(instances=people), 0
+
+
+# Each gives what was found, and how many classes the network tells apart.
+METHODS: Mapping[str, Callable[[Outputs, Sequence[Crop], Names], tuple[Found, int]]] = MappingProxyType(
+    {"classes": _classes, "mask": _mask, "heatmap": _heatmap, "grouping": _grouping, "fields": _fields}
+)
+FLIPPING = ("heatmap", "grouping")
