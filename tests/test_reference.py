@@ -12,7 +12,7 @@ from tests.reference import MODELS
 
 DATA = Path(__file__).parent / "data"
 
-# parameters, state_dict keys and num_batches_tracked among them, of torchvision's and timm's models of these names
+# parameters, state_dict keys and num_batches_tracked among them, of upstream's models of these names
 SIZES = {
     "resnet18": (11_689_512, 122, 20),
     "resnet34": (21_797_672, 218, 36),
@@ -32,6 +32,22 @@ SIZES = {
     "hrnet_w44": (67_064_984, 1956, 325),
     "hrnet_w48": (77_469_864, 1956, 325),
     "hrnet_w64": (128_059_944, 1956, 325),
+    "hrnet_seg_w18": (9_641_119, 1839, 306),
+    "hrnet_seg_w18_small_v1": (1_540_819, 435, 72),
+    "hrnet_seg_w18_small_v2": (3_939_579, 873, 145),
+    "hrnet_seg_w48": (65_859_379, 1839, 306),
+    "hrnet_ocr_w48": (70_372_678, 1890, 314),
+    "hrnet_pose_w32": (28_536_113, 1754, 292),
+    "hrnet_pose_w48": (63_595_745, 1754, 292),
+    "higherhrnet_w32": (28_645_331, 1810, 301),
+    "higherhrnet_w48": (63_827_139, 1810, 301),
+    "openpose_body": (52_311_446, 184, 0),
+    "openpose_hand": (36_832_324, 104, 0),
+    "fastpose_res50": (40_577_745, 348, 55),
+    "fastpose_res50_dcn": (41_158_587, 374, 55),
+    "pose_resnet50": (33_999_697, 338, 56),
+    "pose_resnet101": (52_991_825, 644, 107),
+    "pose_resnet152": (68_635_473, 950, 158),
     "lenet5": (61_706, 10, 0),
 }
 
@@ -57,7 +73,19 @@ def run(network: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Ten
     return outputs, {name: value for name, value in captured.items() if calls[name] == 1}
 
 
-@pytest.mark.parametrize("name", ["resnet50", "hrnet_w18_small_v2", "lenet5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet50",
+        "hrnet_w18_small_v2",
+        "hrnet_seg_w48",
+        "hrnet_pose_w32",
+        "higherhrnet_w32",
+        "openpose_body",
+        "fastpose_res50",
+        "lenet5",
+    ],
+)
 def test_agrees_with_upstream_in_every_module(name):
     g = golden.load(name, folder=DATA)
     network = MODELS[name]().eval()

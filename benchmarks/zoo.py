@@ -1,0 +1,183 @@
+"""Every variant of the zoo: size, error against PyTorch, times to compile and run. Makes docs/models.md.
+
+python benchmarks/zoo.py                # measures variants that benchmarks/zoo.json lacks, and writes docs/models.md
+python benchmarks/zoo.py resnet50 ...   # measures these again
+python benchmarks/zoo.py --check        # measures nothing; fails if docs/models.md is not what the zoo and the file say
+"""
+
+import argparse
+import datetime
+import functools
+import json
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+
+import netdefs
+from netdefs.core.files import atomic_write
+from netdefs.core.network import Network
+from netdefs.core.zoo import Model
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks.common import in_turns, machine
+from examples.seeded import seed_weights
+from tests import golden
+from tests.reference import MODELS
+
+ROOT = Path(__file__).parent.parent
+MEASURED = Path(__file__).parent / "zoo.json"
+PAGE = ROOT / "docs" / "models.md"
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # in a state_dict, but no parameters
+INTRODUCTION = """\
+# The zoo
+
+Made by `python benchmarks/zoo.py`; the tests check that it is up to date.
+
+- **GFLOPs** are 10^9 operations of convolutions, deconvolutions and matrix products, two for each multiply-add.
+- **Error** is the largest relative L2 error of an output on the CPU engine, in float32. *upstream*: against values that
+  the upstream implementation itself gave; else against our PyTorch reference, whose keys are upstream's.
+- **Compile** is the time to compile for one GPU generation (8.6) with TensorRT-RTX on the machine below, without a GPU.
+- **CPU** is the CPU engine's time for one picture, and in brackets torch's divided by it: above 1, ours is faster.
+"""
+
+
+def main() -> int:
+    """Measures, writes the page, or checks it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("variants", nargs="*", help="measure these again")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if docs/models.md is out of date")
+    arguments = parser.parse_args()
+    measured = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    if arguments.check:
+        if PAGE.read_text() == page(measured):
+            return 0
+        print(f"{PAGE} is out of date: run python benchmarks/zoo.py")
+        return 1
+    known = {v: getattr(netdefs, name).model for name, variants in netdefs.models().items() for v in variants}
+    torch.set_num_threads(1)
+    for variant in track([each for each in known if each in arguments.variants or each not in measured]):
+        measured[variant] = measure(known[variant], variant)
+        kept = {name: measured[name] for name in known if name in measured}
+        with atomic_write(MEASURED) as file:
+            file.write((json.dumps(kept, indent=1) + "\n").encode())
+    with atomic_write(PAGE) as file:
+        file.write(page(measured).encode())
+    return 0
+
+
+def measure(model: Model, variant: str) -> dict[str, Any]:
+    """What the table says of a variant and takes time to find out."""
+    shape = model.input_shape[variant]
+    data = [path.stem for path in (ROOT / "tests" / "data").glob("*.npz") if path.stem.startswith(variant)]
+    module = MODELS[variant]().eval()
+    if data:
+        g = golden.load(data[0], ROOT / "tests" / "data")
+        module.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in g.state_dict.items()})
+        shape, x = g.input.shape, g.input
+    else:
+        seed_weights(module, input_shape=(2, *shape[1:]))
+        x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    network = model.define_network(module.state_dict(), variant, input_shape=shape)
+    with torch.no_grad(), netdefs.build(network, target="cpu") as engine:
+        outputs = engine.run({"input": x})
+        if data:
+            error = max(g.check(name, outputs[name]) for name in g.outputs)
+        else:
+            error = relative(outputs, module(torch.from_numpy(x)))
+        functions = {
+            "engine": functools.partial(engine.run, {"input": x}),
+            "torch": functools.partial(module, torch.from_numpy(x)),
+        }
+        functions["torch"]()
+        seconds = in_turns(functions, rounds=5)
+    started = time.perf_counter()
+    netdefs.build(network, target="tensorrt_rtx", compute_capabilities=("8.6",), progress=False).close()
+    return {
+        "input": list(shape),
+        "error": float(f"{error:.1e}"),
+        "upstream": bool(data),
+        "compile_seconds": round(time.perf_counter() - started, 1),
+        "cpu_seconds": float(f"{statistics.median(seconds['engine']):.2g}"),
+        "torch_ratio": round(statistics.median(np.divide(seconds["torch"], seconds["engine"])), 2),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{machine()}, torch {torch.__version__} (one thread), TensorRT-RTX {network.trt.__version__}",
+    }
+
+
+def relative(outputs: dict[str, np.ndarray], expected: Any) -> float:
+    """The largest relative error of the outputs against what the PyTorch module gave: a tensor, several, or a dict."""
+    if isinstance(expected, torch.Tensor):
+        expected = [expected]
+    values = list(expected.values()) if isinstance(expected, dict) else list(expected)
+    pairs = zip(outputs.values(), (value.numpy() for value in values), strict=True)
+    return max(float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted)) for got, wanted in pairs)
+
+
+def page(measured: dict[str, Any]) -> str:
+    """docs/models.md."""
+    lines = [INTRODUCTION]
+    for name in netdefs.models():
+        zoo = getattr(netdefs, name)
+        upstream = re.search(r"Upstream: ([^\s,;]+|.+?)[,;. (]", zoo.__doc__)
+        assert upstream, f"netdefs.{name} does not name its upstream"
+        lines += [
+            f"## netdefs.{name}",
+            "",
+            f"Upstream: {' '.join(zoo.__doc__.split('Upstream: ')[1].split(chr(10) * 2)[0].split())}",
+            "",
+        ]
+        lines += [
+            "| variant | parameters | GFLOPs | input | error | compile | CPU (torch) |",
+            "|---|--:|--:|---|--:|--:|--:|",
+        ]
+        lines += [row(zoo.model, variant, measured[variant]) for variant in zoo.VARIANTS]
+        lines.append("")
+    machines = dict.fromkeys(f"{each['date']}: {each['machine']}" for each in measured.values())
+    return "\n".join([*lines, "Measured on ", *machines]) + "\n"
+
+
+def row(model: Model, variant: str, found: dict[str, Any]) -> str:
+    """One line of the table: what follows from the definition, and what was measured."""
+    with torch.device("meta"):
+        shapes = {key: tuple(value.shape) for key, value in MODELS[variant]().state_dict().items()}
+    weights = {key: np.broadcast_to(np.float32(1), shape) for key, shape in shapes.items()}
+    network = model.define_network(weights, variant, input_shape=found["input"])
+    parameters = sum(
+        int(np.prod(shape)) for key, shape in network.weights.taken.items() if not key.endswith(STATISTICS)
+    )
+    size = "x".join(map(str, found["input"][1:]))
+    error = f"{found['error']:.1e}{' *upstream*' if found['upstream'] else ''}"
+    times = f"{found['compile_seconds']} s | {1e3 * found['cpu_seconds']:.0f} ms ({found['torch_ratio']})"
+    return f"| {variant} | {parameters:,} | {operations(network) / 1e9:.2f} | {size} | {error} | {times} |"
+
+
+def operations(network: Network) -> int:
+    """Additions and multiplications of a network's convolutions, deconvolutions and matrix products."""
+    total = 0
+    for i in range(network.definition.num_layers):
+        layer = network.definition.get_layer(i)
+        inputs, kind = [layer.get_input(k) for k in range(layer.num_inputs)], layer.type.name
+        if kind in ("CONVOLUTION", "DECONVOLUTION"):
+            layer.__class__ = getattr(network.trt, f"I{kind.capitalize()}Layer")
+            # Each value of one side meets the kernel's values for every channel of its group on the other side.
+            many, others = (
+                (layer.get_output(0), inputs[0]) if kind == "CONVOLUTION" else (inputs[0], layer.get_output(0))
+            )
+            each = int(np.prod(layer.kernel_size_nd)) * others.shape[1] // layer.num_groups
+            total += 2 * int(np.prod(many.shape)) * each
+        elif kind == "MATRIX_MULTIPLY":
+            layer.__class__ = network.trt.IMatrixMultiplyLayer
+            inner = inputs[0].shape[-2 if layer.op0 == network.trt.MatrixOperation.TRANSPOSE else -1]
+            total += 2 * int(np.prod(layer.get_output(0).shape)) * inner
+    return total
+
+
+if __name__ == "__main__":
+    sys.exit(main())
