@@ -13,6 +13,7 @@ from skimage import data
 
 from examples.hrnet_torch import hrnet_w18_small_v2
 from examples.seeded import seed_weights
+from tests.reference import MODELS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,6 +29,8 @@ def desk(tmp_path_factory):
     torch.save(
         {"state_dict": {f"module.{k}": v for k, v in module.state_dict().items()}}, folder / "hrnet_w18_small_v2.pth"
     )
+    pose = seed_weights(MODELS["hrnet_pose_w32"](), input_shape=(1, 3, 128, 96))
+    torch.save(pose.state_dict(), folder / "pose_hrnet_w32_256x192.pth")
     cv2.imwrite(str(folder / "photo.jpg"), cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR))
     return folder
 
@@ -49,7 +52,8 @@ def test_commands_and_programs(desk):
             if line.startswith("$ netdefs diff"):
                 count = re.search(r"all (\d+) layers agree", done.stdout)
                 assert count and f"all {count[1]} layers agree" in README, done.stdout
-    assert commands >= 5
+    assert commands >= 8
+    assert cv2.imread(str(desk / "pose.jpg")).shape == cv2.imread(str(desk / "photo.jpg")).shape
     done = subprocess.run([sys.executable, "-c", program], cwd=desk, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "layers agree" in done.stdout

@@ -17,7 +17,7 @@ from netdefs.vision.geometry import to_picture
 from netdefs.vision.heatmap import mirrored
 from netdefs.vision.instance import Instance
 from netdefs.vision.maps import checked, checked_placements, checked_size, resized
-from netdefs.vision.peaks import Peaks, peaks
+from netdefs.vision.peaks import Peaks, checked_peaks, distinct, peaks
 from netdefs.vision.refine import refine
 
 # Decides between assignments that are equally good by upstream's measure, as many are once distances are rounded;
@@ -92,7 +92,8 @@ def decode_peaks(
     """The people in a picture, from peaks that the network itself has found; what a person lacks is not looked for.
 
     Args:
-        found: peaks, in pixels of a map of `map_size`, as `peaks` gives them.
+        found: peaks, in pixels of a map of `map_size`, as `peaks` gives them; of equal ones near to each other, which
+            a network gives for a keypoint just between pixels, the first is taken here too.
         map_size: (height, width) of the maps.
         placement: (2, 3) from `netdefs.vision.placement`.
         input_size: (height, width) of the network's input.
@@ -104,7 +105,7 @@ def decode_peaks(
     Raises:
         InputError: the shapes don't fit, or there are NaN or infinity among the numbers.
     """
-    people, _ = group(*found, rules=rules)
+    people, _ = group(*distinct(checked_peaks(*found), rules.radius), rules=rules)
     return _instances(people, people[:, :, 2].mean(1), map_size, placement, input_size)
 
 
@@ -175,10 +176,8 @@ def group(scores: Any, xs: Any, ys: Any, tags: Any, rules: TagRules = COCO) -> t
     Raises:
         InputError: the shapes or the order of keypoints don't fit, or there are NaN or infinity among the numbers.
     """
-    scores = checked("Scores of peaks", scores, ("keypoints", "peaks"))
-    count = len(scores)
-    xs, ys = checked("The x of peaks", xs, scores.shape), checked("The y of peaks", ys, scores.shape)
-    tags = checked("Tags of peaks", tags, (*scores.shape, "tags")).astype(np.float64)
+    scores, xs, ys, tags = checked_peaks(scores, xs, ys, tags)
+    count, tags = len(scores), tags.astype(np.float64)
     if sorted(rules.order) != list(range(count)):
         raise InputError(f"The order of keypoints, {rules.order}, is not one of the numbers 0 to {count - 1}.")
     people = np.zeros((0, count, 3), np.float32)

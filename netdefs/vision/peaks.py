@@ -1,11 +1,11 @@
 """The peaks of heat maps, and the tags that they carry."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from netdefs.core.optional import require
-from netdefs.vision.maps import in_pixel
+from netdefs.vision.maps import checked, in_pixel
 
 
 class Peaks(NamedTuple):
@@ -55,6 +55,29 @@ def peaks(heatmaps: np.ndarray, tags: np.ndarray, count: int = 30, radius: int =
     ys, xs = np.divmod(where, heatmaps.shape[2])
     x, y = in_pixel(heatmaps, which, ys, xs)
     return Peaks(scores, x, y, np.moveaxis(tags[:, which, ys, xs], 0, -1))
+
+
+def checked_peaks(scores: Any, xs: Any, ys: Any, tags: Any) -> Peaks:
+    """Peaks as float32, once their shapes and numbers are known to be usable.
+
+    Raises:
+        InputError: the shapes don't fit, or there are NaN or infinity among the numbers.
+    """
+    scores = checked("Scores of peaks", scores, ("keypoints", "peaks"))
+    xs, ys = checked("The x of peaks", xs, scores.shape), checked("The y of peaks", ys, scores.shape)
+    return Peaks(scores, xs, ys, checked("Tags of peaks", tags, (*scores.shape, "tags")))
+
+
+def distinct(found: Peaks, radius: int = 2) -> Peaks:
+    """Peaks without those that are equal to one before them within the radius, row by row: these get the score 0.
+
+    A network that finds its peaks itself may give several of one keypoint that lies just between pixels.
+    """
+    rows, columns = np.floor(found.ys), np.floor(found.xs)
+    down, right = rows[:, :, None] - rows[:, None], columns[:, :, None] - columns[:, None]
+    near = (np.abs(down) <= radius) & (np.abs(right) <= radius) & ((down > 0) | ((down == 0) & (right > 0)))
+    again = (near & (found.scores[:, :, None] == found.scores[:, None])).any(2)
+    return found._replace(scores=np.where(again, 0, found.scores))
 
 
 def _firsts(mask: np.ndarray, radius: int) -> np.ndarray:

@@ -1,26 +1,16 @@
 """Detections of every family against loops, on crowded scenes, and single boxes whose place is known."""
 
-import dataclasses
 import math
-import types
 
 import numpy as np
 import pytest
 
 from netdefs.core.errors import InputError
-from netdefs.core.preprocess import Preprocess
-from netdefs.vision import predict
 from netdefs.vision.boxes import FAMILIES, detect
-from netdefs.vision.found import Crop, decode
 from netdefs.vision.image import placement
 from tests.vision import plain
+from tests.vision.detectors import CLASSES, LETTERBOX, MORE, PAIRS, ROWS, SHAPE, SIZE, crowd, outputs_of, run
 
-LETTERBOX = dataclasses.asdict(Preprocess("RGB", (0.0,) * 3, (1.0,) * 3, fit="letterbox", pad=114))
-SIZE, SHAPE = (320, 416), (250, 391)
-CLASSES = 6
-MORE = {"masks": 4, "masks_objectness": 4, "poses": 51, "rotated_boxes": 1}
-ROWS = ("boxes_objectness", "masks_objectness", "boxes_wongkinyiu")  # the layouts other than YOLOv8's
-PAIRS = ("boxes_darknet", "boxes_tianxiaomo")
 # Of each family's own code: threshold, iou, limit, how far classes are moved apart, a box for each of its classes.
 DEFAULTS = {
     "boxes": (0.25, 0.7, 300, 7680, False),
@@ -34,40 +24,6 @@ DEFAULTS = {
     "boxes_darknet": (0.25, 0.45, None, None, True),
     "boxes_tianxiaomo": (0.4, 0.6, None, None, False),
 }
-
-
-def outputs_of(method, boxes, scores, objectness=None, more=None):
-    """What a network of the family gives: (A, 4) centre x, centre y, width, height in the input, (A, classes).
-
-    Unless `more` says something else, masks fill their boxes.
-    """
-    boxes, scores = np.asarray(boxes, np.float32), np.asarray(scores, np.float32)
-    more = np.ones((len(boxes), MORE.get(method, 0))) if more is None else more
-    objectness = np.ones(len(boxes)) if objectness is None else objectness
-    if method in PAIRS:
-        edges = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
-        found = {"boxes": edges[:, None] / (*SIZE[::-1], *SIZE[::-1]), "confs": scores * objectness[:, None]}
-    elif method == "boxes_yolox":
-        found = {"decoded": np.column_stack([boxes, objectness, scores])}
-    elif method in ROWS:
-        found = {"pred": np.column_stack([boxes, objectness, scores, more])}
-    else:
-        found = {"pred": np.column_stack([boxes, scores, more]).T}
-    if method.startswith("masks"):
-        found["proto"] = np.ones((4, SIZE[0] // 4, SIZE[1] // 4))
-    return {name: value.astype(np.float32) for name, value in found.items()}
-
-
-def crowd(seed, count):
-    """Boxes that pile up at a few places, also half outside, with one or two likely classes each."""
-    rng = np.random.default_rng(seed)
-    where = rng.integers(0, 12, count)
-    centres = rng.uniform(0, SIZE[::-1], (12, 2))[where] + rng.normal(0, 4, (count, 2))
-    sides = np.exp(rng.normal(3.5, 0.7, (12, 2)))[where] * rng.uniform(0.85, 1.15, (count, 2))
-    scores = rng.random((count, CLASSES)) * 0.3
-    scores[np.arange(count), where % CLASSES] = rng.random(count)
-    scores[np.arange(count), (where + 1) % CLASSES] = rng.random(count)
-    return np.concatenate([centres, sides], 1), scores, rng.random(count)
 
 
 def plain_detect(method, outputs, threshold, iou, limit, offset, several):
@@ -107,12 +63,6 @@ def plain_detect(method, outputs, threshold, iou, limit, offset, several):
         if visible or not method.startswith("masks"):  # where a box is in the letterbox alone, its mask is empty
             results.append((float(found[i][0]), labels[i], box))
     return results
-
-
-def run(method, outputs, shape=SHAPE, size=SIZE, threshold=None, iou=None, **how):
-    """The instances alone."""
-    matrix = placement(shape, LETTERBOX, size)
-    return detect(outputs, {"method": method, **how}, matrix, size, shape, threshold, iou)[0]
 
 
 def assert_same(instances, expected):
@@ -157,6 +107,17 @@ def test_yolox_takes_classes_one_by_one_if_there_are_many_boxes():
     rest = DEFAULTS["boxes_yolox"][2:]
     assert len(run("boxes_yolox", outputs, threshold=0.0, iou=1.0)) == 1100
     assert_same(run("boxes_yolox", outputs, threshold=0.0), plain_detect("boxes_yolox", outputs, 0.0, 0.3, *rest))
+
+
+@pytest.mark.parametrize(("others", "kept"), [(0, 1), (998, 1), (999, 2)])
+def test_yolox_moves_classes_apart_if_there_are_up_to_1000_boxes(others, kept):
+    """Moved by 5 * 601 pixels, 597 - 4.5 / 4096 becomes 597 - 4 / 4096, and the overlap too much."""
+    right = 597 - 4.5 / 4096
+    boxes = [[595, 5, 10, 10], [(590 + right) / 2, 5, right - 590, 10], *[[300, 300, 4, 4]] * others]
+    scores = np.zeros((2 + others, CLASSES))
+    scores[:2, 5], scores[2:, 0] = (0.9, 0.8), 0.5
+    found = run("boxes_yolox", outputs_of("boxes_yolox", boxes, scores), iou=0.699896)
+    assert sum(each.label == 5 for each in found) == kept
 
 
 @pytest.mark.parametrize("method", DEFAULTS)
@@ -273,54 +234,3 @@ def test_arguments_that_mean_nothing():
             run("boxes", outputs, **{name: value})
     with pytest.raises(InputError, match="A box has 4 values, which leaves no classes"):
         run("boxes", {"pred": np.zeros((4, 10), np.float32)})
-
-
-def test_names_only_where_the_count_fits():
-    crop = Crop(placement(SHAPE, LETTERBOX, SIZE), SHAPE, SIZE, None)
-    boxes, scores, _ = crowd(0, 30)
-    six = {name: array[None] for name, array in outputs_of("boxes", boxes, scores).items()}
-    eighty = {"pred": np.pad(six["pred"], ((0, 0), (0, 74), (0, 0)))}
-    how = {"method": "boxes", "names": "coco80"}
-    assert decode(six, [crop], how).names is None
-    assert decode(eighty, [crop], how).name_of(5) == "bus"
-    assert decode(six, [crop], how, list("abcdef")).name_of(5) == "f"
-    with pytest.raises(InputError, match="There are 2 names, and the network has 6 classes"):
-        decode(six, [crop], how, ["a", "b"])
-    dets = {"dets": np.array([[[10, 20, 30, 40, 0.9, 3]]], np.float32)}
-    assert decode(dets, [crop], how).names is None, "how many classes there are is not known"
-    assert decode(dets, [crop], {**how, "num_classes": 80}).name_of(3) == "motorcycle"
-    assert decode(dets, [crop], how, list("abcd")).name_of(3) == "d"
-    with pytest.raises(InputError, match="There are 3 names, and the network has 4 classes"):
-        decode(dets, [crop], how, list("abc"))
-
-
-def test_a_skeleton_only_where_the_count_fits():
-    crop = Crop(placement(SHAPE, LETTERBOX, SIZE), SHAPE, SIZE, None)
-    outputs = {"pred": np.full((1, 4 + 1 + 6, 1), 0.9, np.float32)}
-    found = decode(outputs, [crop], {"method": "poses", "names": "coco17", "kpt_shape": (2, 3)})
-    assert len(found.instances) == 1 and found.names is None
-    assert found.draw(np.zeros((*SHAPE, 3), np.uint8)).any()
-
-
-def test_thresholds_are_for_detectors():
-    crop = Crop(placement(SHAPE, LETTERBOX, SIZE), SHAPE, SIZE, None)
-    with pytest.raises(InputError, match="A threshold and an iou are for detectors"):
-        decode({"prob": np.ones((1, 3))}, [crop], {"method": "classes", "names": ""}, threshold=0.1)
-    with pytest.raises(InputError, match=r"there are: classes, .*boxes_tianxiaomo"):
-        decode({}, [crop], {"method": "guess", "names": ""})
-
-
-def test_predict_passes_thresholds_on_and_each_picture_gets_its_own_boxes():
-    outputs = [outputs_of("boxes", *crowd(seed, 60))["pred"] for seed in (0, 1)]
-    engine = types.SimpleNamespace(
-        info={"preprocess": LETTERBOX, "decode": {"method": "boxes", "names": "coco80"}},
-        inputs={"input": types.SimpleNamespace(shape=(1, 3, *SIZE))},
-        profile={},
-        run=lambda feeds: {"pred": outputs[int(feeds["input"][0, 0, 160, 200] > 0.5)][None]},
-    )
-    for which, image in enumerate([np.zeros((*SHAPE, 3), np.uint8), np.full((*SHAPE, 3), 255, np.uint8)]):
-        for options in ({}, {"threshold": 0.6}, {"iou": 0.1}):
-            found = predict(engine, image, **options).instances
-            expected = run("boxes", {"pred": outputs[which]}, **options)
-            assert [each.to_dict() for each in found] == [each.to_dict() for each in expected]
-    assert len(predict(engine, image, threshold=0.6).instances) < len(predict(engine, image).instances)

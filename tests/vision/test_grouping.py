@@ -216,6 +216,20 @@ def test_peaks_of_the_network_itself():
         np.testing.assert_array_equal(one.keypoints, other.keypoints)
 
 
+def test_equal_peaks_of_the_network_itself():
+    """Every keypoint as a square of four equal peaks, shuffled, as networks give them."""
+    rng = np.random.default_rng(0)
+    scores = np.repeat(rng.uniform(0.5, 1, (17, 5)), 4, axis=1)
+    xs, ys = np.repeat(np.arange(5) * 9 + 4, 4) + [0, 1, 0, 1] * 5, np.tile([7, 7, 8, 8], 5)
+    tags = np.repeat(np.arange(5) * 2.0, 4)
+    order = rng.permuted(np.tile(np.arange(20), (17, 1)), axis=1)
+    found = Peaks(np.take_along_axis(scores, order, 1), xs[order] + 0.75, ys[order] + 0.25, tags[order][:, :, None])
+    people = decode_peaks(found, (64, 64), EYE, (64, 64))
+    keypoints = np.array(sorted(one.keypoints.tolist() for one in people))
+    np.testing.assert_array_equal(keypoints[:, :, 0], np.tile(np.arange(5) * 9 + 4.75, (17, 1)).T)
+    np.testing.assert_array_equal(keypoints[:, :, 1], np.full((5, 17), 7.25))
+
+
 def test_aggregation_is_what_torch_computes():
     rng = np.random.default_rng(0)
     outputs = [rng.standard_normal(shape, dtype=np.float32) for shape in ((34, 16, 12), (17, 32, 24))]
