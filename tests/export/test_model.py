@@ -1,6 +1,5 @@
 """The model around the nodes: names, outputs, opset, metadata, which constants it holds."""
 
-
 import numpy as np
 import onnx
 import onnxruntime
