@@ -11,8 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from netdefs import yolov2, yolov3, yolov4
 from netdefs.core.checkpoint import Checkpoint, read_checkpoint, read_module
 from netdefs.core.convert import not_finite, sidecar_path, write_weights
+from netdefs.core.darknet_layers import Layer
+from netdefs.core.darknet_weights import read_darknet
 from netdefs.core.errors import FileError, NetdefsError
 from netdefs.core.files import refuse_existing
 from netdefs.core.source import load_module
@@ -22,6 +25,8 @@ examples:
   python tools/gen_wts.py resnet50.pth                          writes weights/resnet50.wts
   python tools/gen_wts.py yolov8n.pt -o weights/yolov8n.wts     a pickled whole module; no code of it is run
   python tools/gen_wts.py hrnet_seg.pth --prefix model. --skip 'loss.*'
+  python tools/gen_wts.py yolov4-tiny.weights                   darknet's format; its layers are in the zoo
+  python tools/gen_wts.py yolov4-obj.weights --cfg yolov4-obj.cfg
   python tools/gen_wts.py resnet50.pth --dry-run                lists the tensors, writes nothing
   python tools/gen_wts.py --model timm:hrnet_w18_small_v2
   python tools/gen_wts.py --model my_net.py:make --checkpoint my_net.pth -o weights/my_net.wts
@@ -34,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = argparse.ArgumentParser(
         prog="gen_wts.py",
-        description="Turn a PyTorch checkpoint (.pt, .pth, .safetensors) into a .wts, without running code from it.",
+        description="Turn a PyTorch checkpoint (.pt, .pth, .safetensors), or darknet's .weights, into a .wts, without "
+        "running code from it.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--checkpoint", metavar="FILE", type=Path, help="load this into --model first; all of it must fit"
+    )
+    made.add_argument(
+        "--cfg", metavar="FILE", type=Path, help="the .cfg of a .weights file, if the zoo lacks the network"
     )
     made.add_argument("--key", help="which entry of the checkpoint to take, where it holds several networks")
     made.add_argument("--prefix", default="", help="strip this from the names that begin with it (model.)")
@@ -71,6 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.error("--checkpoint goes with --model; a checkpoint alone is named without it")
     if options.model and (options.unsafe_pickle or options.key):
         command.error("--unsafe-pickle and --key go with a CHECKPOINT, not with --model")
+    if options.model and options.cfg:
+        command.error("--cfg goes with a .weights file of darknet, not with --model")
+    if is_darknet(options) and (options.unsafe_pickle or options.key or options.prefix or options.skip):
+        command.error("--key, --prefix, --skip and --unsafe-pickle are not for darknet's files: they hold no names")
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         run(options, Output(highlight=False, markup=False), errors)
@@ -149,6 +162,8 @@ def read(options: argparse.Namespace, errors: Console) -> Checkpoint:
         module = load_module(options.model, options.checkpoint)
         source = f"{options.model} with {options.checkpoint.name}" if options.checkpoint else options.model
         return read_module(module, source, prefix=options.prefix, skip=options.skip)
+    if is_darknet(options):
+        return read_darknet(options.file, options.cfg, darknet_networks())
     if options.unsafe_pickle:
         errors.print(f"warning: --unsafe-pickle runs whatever code {options.file} holds")
     return read_checkpoint(
@@ -158,6 +173,18 @@ def read(options: argparse.Namespace, errors: Console) -> Checkpoint:
         skip=options.skip,
         unsafe_pickle=options.unsafe_pickle,
     )
+
+
+def is_darknet(options: argparse.Namespace) -> bool:
+    """Whether the file is one of darknet's: with a cfg it can have any name, such as yolov4-obj.backup."""
+    return options.cfg is not None or (options.file is not None and options.file.suffix == ".weights")
+
+
+def darknet_networks() -> dict[str, list[Layer]]:
+    """The layers of the zoo's networks in darknet's form, by variant."""
+    variants = {**yolov2.VARIANTS, **yolov3.VARIANTS, **yolov4.VARIANTS}
+    darknets = {name: config for name, config in variants.items() if config.get("form") in (None, "darknet")}
+    return {name: config["layers"] for name, config in darknets.items() if config["layers"]}
 
 
 def show(checkpoint: Checkpoint, console: Console) -> None:

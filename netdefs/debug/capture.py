@@ -190,6 +190,31 @@ class Reference:
                 handle.remove()
         return found[0] if found else Given(True)
 
+    def observe(self, callers: Collection[str], wanted: Collection[str], sink: Sink) -> dict[str, list[np.ndarray]]:
+        """As `stream`; also copies the tensors that some modules are given.
+
+        Args:
+            callers: the modules.
+            wanted: names of modules, and labels of returned values.
+            sink: gets each wanted value.
+
+        Returns:
+            The tensors among each module's arguments, of its first call.
+        """
+        found: dict[str, list[np.ndarray]] = {}
+
+        def enter(name: str, module: Any, arguments: Any, named: Any) -> None:
+            values = returned_values([*arguments, *named.values()]).values()
+            found.setdefault(name, [_copy(value) for value in values if _is_tensor(value)])
+
+        with contextlib.ExitStack() as stack:
+            for name in callers:
+                module = self.module.get_submodule(name)
+                hook = functools.partial(enter, name)
+                stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+            self.stream(wanted, sink)
+        return found
+
     def _arguments(self) -> list[Any]:
         """The arguments of one run, copied: a module may change its input in place."""
         torch = require("torch", "torch")

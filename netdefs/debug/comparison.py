@@ -8,6 +8,7 @@ from typing import Any
 from netdefs.core.errors import CompareError
 from netdefs.core.scope import near
 from netdefs.debug.capture import Reference, Scan
+from netdefs.debug.causes import Search
 from netdefs.debug.inputs import examine, prepare
 from netdefs.debug.loaded import check_weights
 from netdefs.debug.match import Matching, Pair, match_layers, match_outputs
@@ -17,6 +18,7 @@ from netdefs.debug.report import Report, Row
 from netdefs.debug.subject import Subject, subject_of
 
 MODES = ("chained", "isolated", "both")
+EXPLAINED = 3  # how many layers with errors of their own get a cause
 
 
 def compare(
@@ -32,7 +34,7 @@ def compare(
 
     Args:
         network: a `Network`, a raw `INetworkDefinition` or an `Engine`. One on a GPU shows only its outputs, chained.
-        torch_module: a torch.nn.Module. It runs in eval mode without gradients, twice, and once
+        torch_module: a torch.nn.Module. It runs in eval mode without gradients, twice, and twice
             more if a layer is wrong; nothing of it is changed.
         inputs: an array or tensor, a dict of them by the network's input names, or a tuple in the order of its inputs.
         layers: names or globs of the layers to compare (`*` also matches dots). Outputs always are; `()` compares them
@@ -76,9 +78,14 @@ def compare(
     if digest != scan.digest:
         notes.append("PyTorch's output is not the same twice on one input: something in it is random, and can't agree.")
     rows = measurement.rows()
-    own = next((row for row in rows if row.verdict == "own error"), None)
-    if own is not None:
-        explain(own, subject, reference, list(feeds))
+    own = [row for row in rows if row.verdict == "own error"][:EXPLAINED]
+    if own:
+        explain(own[0], subject, reference, list(feeds))
+        lacking = {item.name for item in matching.unmatched if item.reason == "has no layer"}
+        search = Search(subject, reference, scan, feeds, limits.isolated, measurement.sources, lacking)
+        causes = search.run([measurement.tasks[row.name] for row in own])
+        for row in own:
+            row.cause = causes.get(row.name)
     failed = [row for row in rows if row.isolated_error]
     if failed:
         notes.append(f"{len(failed)} rows can't be isolated. {failed[0].name}: {failed[0].isolated_error}")

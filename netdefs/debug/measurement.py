@@ -34,6 +34,8 @@ class Measurement:
 
     Attributes:
         wanted: the values of PyTorch that `receive` is to get.
+        sources: the module of each tensor that is compared as a layer, or could be.
+        tasks: how each row is computed, by its name.
     """
 
     def __init__(
@@ -47,8 +49,9 @@ class Measurement:
         mode: str,
     ) -> None:
         self._subject, self._feeds, self._limits, self._mode = subject, feeds, limits, mode
-        self._sources = {pair.tensor: pair.source for pair in matching.pairs if pair.kind == "layer"}
+        self.sources = {pair.tensor: pair.source for pair in matching.pairs if pair.kind == "layer"}
         self._groups = self._plan(matching, in_order_of(pairs, scan.modules))
+        self.tasks = {task.pair.tensor: task for group in self._groups for task in group.tasks}
         self._chain = None
         if subject.graph is not None and mode != "isolated":
             self._chain = Chain(subject.graph, self._groups, feeds, execute)
@@ -65,7 +68,7 @@ class Measurement:
     def receive(self, source: str, array: np.ndarray) -> None:
         """Takes one of PyTorch's values, and measures what has become complete with it."""
         self._values[source] = array
-        if self._sources.get(source) == source:  # a module's value, whose tensor has its name
+        if self.sources.get(source) == source:  # a module's value, whose tensor has its name
             self._scale[source] = rms(array)
         while self._next < len(self._groups) and self._needs[self._next] <= self._values.keys():
             self._measure(self._next)
@@ -92,13 +95,13 @@ class Measurement:
             return [Group((Task(pair),), frozenset()) for pair in pairs]
         compared = [pair.tensor for pair in pairs if pair.kind == "layer"]
         sizes = {pair.tensor: pair.nbytes for pair in matching.pairs}
-        return make_groups(graph, make_tasks(graph, pairs, self._sources, compared), sizes, BUDGET)
+        return make_groups(graph, make_tasks(graph, pairs, self.sources, compared), sizes, BUDGET)
 
     def _sources_of(self, group: Group) -> set[str]:
         """The values of PyTorch that measuring a group takes."""
         needs = {task.pair.source for task in group.tasks}
         if self._mode != "chained":
-            needs |= {self._sources[name] for task in group.tasks for name in task.fed if name in self._sources}
+            needs |= {self.sources[name] for task in group.tasks for name in task.fed if name in self.sources}
         return needs
 
     def _measure(self, index: int) -> None:
@@ -122,7 +125,7 @@ class Measurement:
         assert graph is not None
         fed = {}
         for name in dict.fromkeys(name for task in group.tasks for name in task.fed):
-            source = self._sources.get(name)
+            source = self.sources.get(name)
             fed[name] = self._feeds[name] if source is None else self._subject.as_typed(name, self._values[source])
         return run_isolated(graph, group, fed, execute)
 

@@ -9,6 +9,7 @@ from typing import Any
 from netdefs.core.files import atomic_write
 from netdefs.core.version import __version__
 from netdefs.debug import verdict, view
+from netdefs.debug.causes import Cause
 from netdefs.debug.inputs import InputFinding
 from netdefs.debug.loaded import WeightsFinding
 from netdefs.debug.match import Unmatched
@@ -33,6 +34,7 @@ class Row:
         fed: what it was computed from when isolated.
         via: layers in between that no module shows: an error of its own may also be theirs.
         given: what PyTorch feeds the first wrong layer in place of `fed`: a module's name, or "something else".
+        cause: why it is wrong, if it is one of the first that are wrong by themselves.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Row:
     fed: tuple[str, ...] = ()
     via: tuple[str, ...] = ()
     given: str = ""
+    cause: Cause | None = None
 
     @property
     def type(self) -> str:
@@ -132,6 +135,11 @@ class Report:
         return own or next(iter(self.bad), None)
 
     @property
+    def cause(self) -> Cause | None:
+        """Why the first wrong layer is wrong; None if no layer has an error of its own, or it can't be run alone."""
+        return self.first_bad.cause if self.first_bad is not None else None
+
+    @property
     def verdict(self) -> str:
         """The result in a few sentences."""
         return verdict.sentences(self)
@@ -148,6 +156,7 @@ class Report:
             "ok": self.ok,
             "verdict": self.verdict,
             "first_bad": first.name if first else None,
+            "cause": dataclasses.asdict(self.cause) if self.cause else None,
             "weights": dataclasses.asdict(self.weights),
             "inputs": [dataclasses.asdict(finding) for finding in self.inputs],
             "rows": [row.to_dict() for row in self.rows],

@@ -22,7 +22,7 @@ def sentences(report: "Report") -> str:
     elif report.first_bad is None:
         parts.append(_void(report))
     else:
-        parts += [_outputs(report), _first(report), _spread(report)]
+        parts += [_outputs(report), _first(report), _cause(report), _spread(report)]
     return " ".join(part for part in parts if part)
 
 
@@ -112,6 +112,20 @@ def _first(report: "Report") -> str:
     if row.isolated_error:
         return f"{text} Whose error it is can't be told: {row.isolated_error}"
     return f"{text} Whether that is its own or comes from before it, mode='both' tells."
+
+
+def _cause(report: "Report") -> str:
+    """Why the first wrong layer is wrong, with the error before and after."""
+    cause, row = report.cause, report.first_bad
+    if cause is None or row is None:
+        return ""
+    if cause.after is None:
+        return f"None of the known causes explains it: {cause.text}."
+    before = "another shape" if cause.before is None else f"relative error {number(cause.before)}"
+    how = (
+        "PyTorch with the same mistake gives the network's values" if cause.modelled else "without it PyTorch's values"
+    )
+    return f"Likely cause: {cause.text}: {how} ({before} before, {number(cause.after)} after)."
 
 
 def _spread(report: "Report") -> str:

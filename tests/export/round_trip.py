@@ -6,6 +6,7 @@ compared, and RTX compiles what the parser made. It takes hours of CPU time and 
 
 import filecmp
 import fnmatch
+import functools
 import itertools
 import math
 import re
@@ -25,7 +26,7 @@ import netdefs
 from netdefs.core.network import results_of, tensors_of
 from tests.reference import MODELS
 
-SMALL = (64, 96)  # height and width: enough for every network, and not square
+SMALL = (64, 128)  # height and width: enough for every network, and not square
 STEP = 31
 
 
@@ -84,7 +85,10 @@ class RoundTrip:
         self.paths = (folder / "first.onnx", folder / "second.onnx")
         self.first = netdefs.to_onnx(network, self.paths[0], external_data=True)
         self.back = netdefs.from_onnx(self.paths[0])
-        self.second = netdefs.to_onnx(self.back, self.paths[1], external_data=True)
+
+    @functools.cached_property
+    def second(self) -> onnx.ModelProto:
+        return netdefs.to_onnx(self.back, self.paths[1], external_data=True)
 
     def lost(self) -> list[str]:
         """The tensors of the network that did not come back with their name, type and shape."""
@@ -105,6 +109,7 @@ class RoundTrip:
         shape = tuple(self.network.definition.get_input(0).shape)
         feeds = {"input": np.random.default_rng(1).standard_normal(shape, dtype=np.float32)}
         results = []
+        assert self.second is not None  # it is written when first asked for
         for path in self.paths:
             with netdefs.load_engine(path) as engine:
                 results.append(engine.run(feeds))

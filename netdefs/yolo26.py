@@ -1,0 +1,101 @@
+"""YOLO26: two heads, one of which needs no NMS; detection, segmentation, poses, rotated boxes and classification.
+
+Upstream: https://github.com/ultralytics/ultralytics, ultralytics/cfg/models/26/*.yaml (AGPL-3.0). There is no paper.
+
+Input as YOLOv8's. Outputs: see `define`.
+"""
+
+from functools import partial
+from typing import Any
+
+from netdefs.core import ultralytics as blocks
+from netdefs.core.network import Network
+from netdefs.core.scope import Tensor
+from netdefs.core.ultralytics import upsample_concat
+from netdefs.core.ultralytics_end2end import detect_twice
+from netdefs.core.ultralytics_heads import Head, classify
+from netdefs.core.ultralytics_zoo import TASK_EPS, TASKS, Scale, check_arguments, recipes, recognize, variants
+from netdefs.core.zoo import Model, config_of
+
+SCALES = {
+    "n": Scale("n", 0.50, 0.25),
+    "s": Scale("s", 0.50, 0.50),
+    "m": Scale("m", 0.50, 1.00, 512),
+    "l": Scale("l", 1.00, 1.00, 512),
+    "x": Scale("x", 1.00, 1.50, 512),
+}
+VARIANTS: dict[str, dict[str, Any]] = variants("yolo26", SCALES, TASKS)
+
+
+def define(
+    net: Network,
+    x: Tensor,
+    variant: str = "yolo26n",
+    num_classes: int | None = None,
+    eps: float | None = None,
+    decode: str = "both",
+    kpt_shape: tuple[int, int] | None = None,
+    sppf_act: str | None = None,
+    branch: str | None = None,
+    max_det: int | None = None,
+) -> dict[str, Tensor]:
+    """Adds a YOLO26 to `net` and returns its outputs.
+
+    Of the head one2one, decoded: `dets`, (N, max_det, 6 + more), the best first: left, top, right and bottom in pixels
+    (of rotated boxes centre x, centre y, width, height), score, class; then mask coefficients, keypoints or the angle.
+    Of one2many, decoded where it is the only one: `one2many_pred` as YOLOv8's `pred`. Raw: `one2one_boxes`,
+    `one2one_cls_logits` ..., `one2many_boxes` ..., all (N, values, A). Of masks always `proto`. With decode="both" also
+    `one2one_pred`, (N, 4 + classes + more, A), what `dets` were chosen from. To classify as YOLOv8.
+
+    Args:
+        net: the place in a network where its modules are.
+        x: (N, 3, H, W).
+        variant: one of `VARIANTS`.
+        num_classes: read off the weights when None.
+        eps: of the batch norms, where the weights don't tell: by default 1e-3, to classify 1e-5.
+        decode: which outputs: "raw", "decoded" or "both". Decoding needs a fixed height and width.
+        kpt_shape: how many keypoints, and 2 (x, y) or 3 values of each; (17, 3) when None.
+        sppf_act: the activation of the SPPF module's first convolution; when None the weights' own, or else none.
+        branch: which heads: "one2one", "one2many" or "both". When None those that the weights have, and if only decoded
+            outputs are asked for, one2one.
+        max_det: how many detections one2one gives: 300 when None.
+    """
+    config = config_of(VARIANTS, variant)
+    scale, task = config["scale"], config["task"]
+    check_arguments(net, x, task, kpt_shape=kpt_shape, sppf_act=sppf_act, branch=branch, max_det=max_det)
+    eps = TASK_EPS[task] if eps is None else eps
+    c, n = scale.channels, scale.repeats
+    conv, c3k2 = partial(blocks.conv, eps=eps), partial(blocks.c3k2, eps=eps)
+    large = scale.size in ("m", "l", "x")  # has a C3k in every C3k2
+    m = net / "model"
+
+    x = conv(m / 0, x, c(64), 3, 2)
+    x = conv(m / 1, x, c(128), 3, 2)
+    x = c3k2(m / 2, x, c(256), n(2), large, 0.25)
+    x = conv(m / 3, x, c(256), 3, 2)
+    x = p3 = c3k2(m / 4, x, c(512), n(2), large, 0.25)
+    x = conv(m / 5, x, c(512), 3, 2)
+    x = p4 = c3k2(m / 6, x, c(512), n(2), True)
+    x = conv(m / 7, x, c(1024), 3, 2)
+    x = c3k2(m / 8, x, c(1024), n(2), True)
+    if task == "cls":
+        x = blocks.c2psa(m / 9, x, n(2), eps)
+        return classify(net, m / 10, x, num_classes, decode, eps)
+    x = blocks.sppf(m / 9, x, c(1024), shortcut=True, act=sppf_act, usual_act="Identity", eps=eps)
+    p5 = blocks.c2psa(m / 10, x, n(2), eps)
+    x = upsample_concat(m, 11, p5, p4)
+    p4 = c3k2(m / 13, x, c(512), n(2), True)
+    x = upsample_concat(m, 14, p4, p3)
+    p3 = c3k2(m / 16, x, c(256), n(2), True)
+    x = conv(m / 17, p3, c(256), 3, 2)
+    x = m.concat([x, p4], "18", dim=1)
+    p4 = c3k2(m / 19, x, c(512), n(2), True)
+    x = conv(m / 20, p4, c(512), 3, 2)
+    x = m.concat([x, p5], "21", dim=1)
+    p5 = c3k2(m / 22, x, c(1024), 1, True, 0.5, attention=True)
+    head = Head(task, kpt_shape, bins=1, proto_width=c(256), eps=eps)
+    return detect_twice(net, m / 23, [p3, p4, p5], head, num_classes, decode, branch, max_det)
+
+
+model = Model(__name__, define, VARIANTS, recognize=partial(recognize, repeats=2), **recipes(VARIANTS))
+define_network, build_engine = model.define_network, model.build_engine
