@@ -119,6 +119,7 @@ def measure(model: Model, variant: str) -> dict[str, Any]:
         seconds = in_turns(functions, rounds=3)
     started = time.perf_counter()
     netdefs.build(network, target="tensorrt_rtx", compute_capabilities=("8.6",), progress=False).close()
+    software = f"torch {torch.__version__}, both on one thread, TensorRT-RTX {network.trt.__version__}"
     return {
         "error": float(f"{error:.1e}"),
         "upstream": bool(data),
@@ -126,7 +127,7 @@ def measure(model: Model, variant: str) -> dict[str, Any]:
         "cpu_seconds": float(f"{statistics.median(seconds['engine']):.2g}"),
         "torch_ratio": round(statistics.median(np.divide(seconds["torch"], seconds["engine"])), 2),
         "date": datetime.date.today().isoformat(),
-        "machine": f"{machine()}, torch {torch.__version__} (both on one thread), TensorRT-RTX {network.trt.__version__}",
+        "machine": f"{machine()}, {software}",
     }
 
 
@@ -144,9 +145,9 @@ def page(found: dict[str, Any]) -> str:
     lines = [INTRODUCTION]
     for name in netdefs.models():
         zoo = getattr(netdefs, name)
-        upstream = re.search(r"^Upstream: (.+?)\n\n", zoo.__doc__, re.S | re.M)
+        upstream = re.search(r"\bUpstream\b.+?(?=\n\n)", zoo.__doc__, re.S)
         assert upstream, f"netdefs.{name} does not name its upstream"
-        lines += [f"## netdefs.{name}", "", f"Upstream: {' '.join(upstream[1].split())}", "", HEAD]
+        lines += [f"## netdefs.{name}", "", " ".join(upstream[0].split()), "", HEAD]
         lines += [row(variant, found[variant]) for variant in zoo.VARIANTS]
         lines.append("")
     machines = dict.fromkeys(f"- {each['date']}: {each['machine']}" for each in found.values() if "date" in each)
@@ -159,7 +160,7 @@ def row(variant: str, found: dict[str, Any]) -> str:
     facts = f"| {variant} | {found['parameters']:,} | {found['operations'] / 1e9:.2f} | {size} |"
     if "error" not in found:
         return f"{facts} | | |"
-    times = f"{found['compile_seconds']} s | {1e3 * found['cpu_seconds']:.0f} ms ({found['torch_ratio']})"
+    times = f"{found['compile_seconds']} s | {1e3 * found['cpu_seconds']:.3g} ms ({found['torch_ratio']})"
     return f"{facts} {found['error']:.1e}{' *upstream*' if found['upstream'] else ''} | {times} |"
 
 

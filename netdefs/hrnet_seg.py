@@ -52,7 +52,8 @@ def define(
         eps: of the batch norms, where the weights don't tell.
     """
     config = config_of(VARIANTS, variant)
-    align = config["align_corners"] if align_corners is None else align_corners
+    align = bool(config["align_corners"] if align_corners is None else align_corners)
+    net.info["decode"] = {"align_corners": align}  # of the last resize, to the picture
     xs = hrnet.backbone(net, x, **config["backbone"], align_corners=align, eps=eps)
     x = concatenated(net, xs, align)
     if not config["ocr"]:

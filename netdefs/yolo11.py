@@ -11,9 +11,19 @@ from typing import Any
 from netdefs.core import ultralytics as blocks
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
+from netdefs.core.suppression import suppression
 from netdefs.core.ultralytics import upsample_concat
 from netdefs.core.ultralytics_heads import Head, classify, detect
-from netdefs.core.ultralytics_zoo import TASK_EPS, TASKS, Scale, check_arguments, recipes, recognize, variants
+from netdefs.core.ultralytics_zoo import (
+    SUPPRESSION,
+    TASK_EPS,
+    TASKS,
+    Scale,
+    check_arguments,
+    recipes,
+    recognize,
+    variants,
+)
 from netdefs.core.zoo import Model, config_of
 
 SCALES = {
@@ -35,11 +45,16 @@ def define(
     decode: str = "both",
     kpt_shape: tuple[int, int] | None = None,
     sppf_act: str | None = None,
+    nms: str = "host",
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
+    max_det: int | None = None,
 ) -> dict[str, Tensor]:
     """Adds a YOLO11 to `net` and returns its outputs; they and the arguments are those of `netdefs.yolov8.define`."""
     config = config_of(VARIANTS, variant)
     scale, task = config["scale"], config["task"]
     check_arguments(net, x, task, kpt_shape=kpt_shape, sppf_act=sppf_act)
+    boxes = suppression(net, nms, SUPPRESSION.get(task), decode, score_threshold, iou_threshold, max_det)
     eps = TASK_EPS[task] if eps is None else eps
     c, n = scale.channels, scale.repeats
     conv, c3k2 = partial(blocks.conv, eps=eps), partial(blocks.c3k2, eps=eps)
@@ -71,7 +86,7 @@ def define(
     x = m.concat([x, p5], "21", dim=1)
     p5 = c3k2(m / 22, x, c(1024), n(2), True)
     head = Head(task, kpt_shape, proto_width=c(256), eps=eps)
-    return detect(net, m / 23, [p3, p4, p5], head, num_classes, decode)
+    return detect(net, m / 23, [p3, p4, p5], head, num_classes, decode, boxes)
 
 
 model = Model(__name__, define, VARIANTS, recognize=partial(recognize, repeats=2), **recipes(VARIANTS))

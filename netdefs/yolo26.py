@@ -11,10 +11,20 @@ from typing import Any
 from netdefs.core import ultralytics as blocks
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
+from netdefs.core.suppression import suppression
 from netdefs.core.ultralytics import upsample_concat
 from netdefs.core.ultralytics_end2end import detect_twice
 from netdefs.core.ultralytics_heads import Head, classify
-from netdefs.core.ultralytics_zoo import TASK_EPS, TASKS, Scale, check_arguments, recipes, recognize, variants
+from netdefs.core.ultralytics_zoo import (
+    SUPPRESSION,
+    TASK_EPS,
+    TASKS,
+    Scale,
+    check_arguments,
+    recipes,
+    recognize,
+    variants,
+)
 from netdefs.core.zoo import Model, config_of
 
 SCALES = {
@@ -38,6 +48,9 @@ def define(
     sppf_act: str | None = None,
     branch: str | None = None,
     max_det: int | None = None,
+    nms: str = "host",
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
 ) -> dict[str, Tensor]:
     """Adds a YOLO26 to `net` and returns its outputs.
 
@@ -58,11 +71,17 @@ def define(
         sppf_act: the activation of the SPPF module's first convolution; when None the weights' own, or else none.
         branch: which heads: "one2one", "one2many" or "both". When None those that the weights have, and if only decoded
             outputs are asked for, one2one.
-        max_det: how many detections one2one gives: 300 when None.
+        max_det: how many detections there are: 300 when None.
+        nms: "host", or "in_network", for branch="one2many": then there is `dets` as of one2one, but rows left over are
+            0. `one2many_pred` is left out with decode="decoded". Not for rotated boxes.
+        score_threshold: of boxes that stay, for nms="in_network": upstream's 0.25 when None.
+        iou_threshold: how far those of one class may overlap, likewise: 0.7 when None.
     """
     config = config_of(VARIANTS, variant)
     scale, task = config["scale"], config["task"]
     check_arguments(net, x, task, kpt_shape=kpt_shape, sppf_act=sppf_act, branch=branch, max_det=max_det)
+    most = None if nms == "host" else max_det
+    boxes = suppression(net, nms, SUPPRESSION.get(task), decode, score_threshold, iou_threshold, most)
     eps = TASK_EPS[task] if eps is None else eps
     c, n = scale.channels, scale.repeats
     conv, c3k2 = partial(blocks.conv, eps=eps), partial(blocks.c3k2, eps=eps)
@@ -94,7 +113,7 @@ def define(
     x = m.concat([x, p5], "21", dim=1)
     p5 = c3k2(m / 22, x, c(1024), 1, True, 0.5, attention=True)
     head = Head(task, kpt_shape, bins=1, proto_width=c(256), eps=eps)
-    return detect_twice(net, m / 23, [p3, p4, p5], head, num_classes, decode, branch, max_det)
+    return detect_twice(net, m / 23, [p3, p4, p5], head, num_classes, decode, branch, max_det, boxes)
 
 
 model = Model(__name__, define, VARIANTS, recognize=partial(recognize, repeats=2), **recipes(VARIANTS))

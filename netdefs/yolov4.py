@@ -2,17 +2,17 @@
 
 Papers: https://arxiv.org/abs/2004.10934; https://arxiv.org/abs/2011.08036 (tiny and csp). Upstream of the layers:
 AlexeyAB/darknet, cfg/yolov4*.cfg (public domain). The forms differ in the names of the weights, the eps of the batch
-norms and how boxes are decoded:
+norms and how boxes are decoded; in brackets are licences:
 
-| form | upstream (licence) | first weight | eps | boxes |
+| form | upstream | first weight | eps | boxes |
 |---|---|---|---|---|
 | tianxiaomo | Tianxiaomo/pytorch-YOLOv4, models.py (Apache-2.0) | down1.conv1.conv.0.weight | 1e-5 | exp, scale_x_y 1 |
 | darknet | the same, tool/darknet2pytorch.py | models.0.conv1.weight | 1e-5 | as the cfg says |
 | wongkinyiu | WongKinYiu/PyTorch_YOLOv4, models/models.py (none) | module_list.0.Conv2d.weight | 1e-4 | YOLOv5's |
 
-yolov4-tiny and yolov4-csp are of darknet's or of WongKinYiu's form, as the names of the weights tell; his tiny also
-routes the first half of channels where darknet's routes the second. Darknet's own files become darknet's form by
-gen_wts.py. Saved by one of the PyTorch projects with `module_list` names they fit WongKinYiu's, but not his decoding.
+yolov4-tiny and yolov4-csp are of darknet's or of WongKinYiu's form, as the names of the weights tell; WongKinYiu's tiny
+also routes the first half of channels where darknet's routes the second. Weights that were trained by darknet belong to
+darknet's form: gen_wts.py turns its files into that. Under `module_list` names their boxes would be decoded wrongly.
 
 Input: (N, 3, H, W) RGB, 0 to 1, H and W multiples of 32.
 Outputs of darknet's form: raw, `raw_0`, `raw_1` ... (N, 3 * (5 + classes), h, w), one for each scale, in the cfg's
@@ -134,7 +134,7 @@ TINY = [
 
 
 def tianxiaomo_names(layers: Sequence[Layer]) -> list[Names]:
-    """Tianxiaomo's names for YOLOv4's layers: his modules have their convolutions in the cfg's order."""
+    """Tianxiaomo's names for YOLOv4's layers: the modules have their convolutions in the cfg's order."""
     blocks = [f"down1.conv{i}" for i in range(1, 9)]
     also = {"down1.conv8": "down1"}  # modules that end with the same value
     sums = {}  # of the last residual block of a stage, by the convolution before it
@@ -200,6 +200,7 @@ def define(
     names_of, usual_eps = FORMS[form]
     net.info["decode"] = {"method": f"boxes_{form}"}
     if form == "wongkinyiu":
+        net.info["preprocess"] = {"fit": LETTERBOX.fit, "pad": LETTERBOX.pad}
         layers = [as_wongkinyiu(layer) for layer in layers]
     scales = add_detector(net, x, layers, names_of(layers), num_classes, anchors, usual_eps if eps is None else eps)
     if form == "darknet":
@@ -212,7 +213,7 @@ def define(
 
 
 def as_wongkinyiu(layer: Layer) -> Layer:
-    """A layer as it is in his models: a head ends without a sigmoid, and tiny routes the first half of the channels."""
+    """A layer of WongKinYiu's models: heads end without a sigmoid, and tiny routes the first half of the channels."""
     if isinstance(layer, Conv) and layer.filters is None:
         return replace(layer, activation="linear")
     return replace(layer, group=0) if isinstance(layer, Route) else layer
@@ -228,7 +229,7 @@ def recognize(weights: Weights, variants: Mapping[str, dict[str, Any]]) -> str |
 
 
 def form_of(net: Network) -> str:
-    """WongKinYiu's form if the weights have his names, else darknet's."""
+    """WongKinYiu's form if the weights have its names, else darknet's."""
     first = net.path_of("module_list.0.Conv2d.weight")
     return "wongkinyiu" if first in net.weights else "darknet"
 

@@ -14,10 +14,11 @@ from typing import Any
 from netdefs.core import ultralytics as blocks
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
+from netdefs.core.suppression import YOLOV5, suppression
 from netdefs.core.ultralytics import upsample_concat
 from netdefs.core.ultralytics_anchors import detect_anchors
 from netdefs.core.ultralytics_heads import Head, classify, detect
-from netdefs.core.ultralytics_zoo import Scale, check_arguments, recipes, recognize, variants
+from netdefs.core.ultralytics_zoo import SUPPRESSION, Scale, check_arguments, recipes, recognize, variants
 from netdefs.core.zoo import Model, config_of
 
 SCALES = {
@@ -44,6 +45,10 @@ def define(
     eps: float | None = None,
     decode: str = "both",
     sppf_act: str | None = None,
+    nms: str = "host",
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
+    max_det: int | None = None,
 ) -> dict[str, Tensor]:
     """Adds a YOLOv5 to `net` and returns its outputs.
 
@@ -61,10 +66,18 @@ def define(
         eps: of the batch norms, where the weights don't tell: by default 1e-3, in the module that classifies 1e-5.
         decode: which outputs: "raw", "decoded" or "both". Decoding needs a fixed height and width.
         sppf_act: the activation of the SPPF module's first convolution; when None the weights' own, or else SiLU.
+        nms: "host", or "in_network": then there is `dets`, (N, max_det, 6 + more), the boxes that stay, best first:
+            left, top, right and bottom in pixels, score, class, and more; rows left over are 0. `pred` is left out with
+            decode="decoded".
+        score_threshold: of boxes that stay, for nms="in_network": upstream's 0.25 when None.
+        iou_threshold: how far those of one class may overlap, likewise: 0.45, or 0.7 of those with a "u", when None.
+        max_det: how many may stay, likewise: 1000, or 300 of those with a "u", when None.
     """
     config = config_of(VARIANTS, variant)
     scale, task, anchors, p6 = config["scale"], config["task"], config.get("anchors"), config.get("p6")
     check_arguments(net, x, task, 64 if p6 else 32, sppf_act=sppf_act)
+    usual = YOLOV5 if anchors and task != "cls" else SUPPRESSION.get(task)
+    boxes = suppression(net, nms, usual, decode, score_threshold, iou_threshold, max_det)
     # Upstream's classifier is a detector's backbone, with a detector's eps, and a new module with PyTorch's.
     eps, last_eps = (1e-3, 1e-5) if eps is None else (eps, eps)
     c, n = scale.channels, scale.repeats
@@ -94,8 +107,9 @@ def define(
         maps = pyramid(m, 10, [p3, p4, x], [c(256), c(512), c(1024)], n(3), eps)
     head = m / (33 if p6 else 24)
     if anchors:
-        return detect_anchors(net, head, maps, num_classes, decode, c(256) if task == "seg" else None, eps=eps)
-    return detect(net, head, maps, Head(task, legacy=True, eps=eps), num_classes, decode)
+        proto_width = c(256) if task == "seg" else None
+        return detect_anchors(net, head, maps, num_classes, decode, proto_width, eps=eps, nms=boxes)
+    return detect(net, head, maps, Head(task, legacy=True, eps=eps), num_classes, decode, boxes)
 
 
 def pyramid(m: Network, first: int, maps: list[Tensor], channels: list[int], repeats: int, eps: float) -> list[Tensor]:

@@ -13,9 +13,19 @@ from typing import Any
 from netdefs.core import ultralytics as blocks
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
+from netdefs.core.suppression import suppression
 from netdefs.core.ultralytics import upsample_concat
 from netdefs.core.ultralytics_heads import Head, classify, detect
-from netdefs.core.ultralytics_zoo import TASK_EPS, TASKS, Scale, check_arguments, recipes, recognize, variants
+from netdefs.core.ultralytics_zoo import (
+    SUPPRESSION,
+    TASK_EPS,
+    TASKS,
+    Scale,
+    check_arguments,
+    recipes,
+    recognize,
+    variants,
+)
 from netdefs.core.zoo import Model, config_of
 
 SCALES = {
@@ -40,6 +50,10 @@ def define(
     decode: str = "both",
     kpt_shape: tuple[int, int] | None = None,
     sppf_act: str | None = None,
+    nms: str = "host",
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
+    max_det: int | None = None,
 ) -> dict[str, Tensor]:
     """Adds a YOLOv8 to `net` and returns its outputs.
 
@@ -59,10 +73,17 @@ def define(
         kpt_shape: how many keypoints, and 2 (x, y) or 3 values of each; (17, 3) when None.
         sppf_act: the activation of the SPPF module's first convolution: "SiLU", or "Identity" if ultralytics from
             8.4.0 to before 8.4.150 built the model from its yaml file. When None the weights' own, or else SiLU.
+        nms: "host", or "in_network": then there is `dets`, (N, max_det, 6 + more), the boxes that stay, best first:
+            left, top, right and bottom in pixels, score, class, and more; rows left over are 0. `pred` is left out with
+            decode="decoded". Not for rotated boxes.
+        score_threshold: of boxes that stay, for nms="in_network": upstream's 0.25 when None.
+        iou_threshold: how far those of one class may overlap, likewise: 0.7 when None.
+        max_det: how many may stay, likewise: 300 when None.
     """
     config = config_of(VARIANTS, variant)
     scale, task = config["scale"], config["task"]
     check_arguments(net, x, task, kpt_shape=kpt_shape, sppf_act=sppf_act)
+    boxes = suppression(net, nms, SUPPRESSION.get(task), decode, score_threshold, iou_threshold, max_det)
     eps = TASK_EPS[task] if eps is None else eps
     c, n = scale.channels, scale.repeats
     conv, c2f = partial(blocks.conv, eps=eps), partial(blocks.c2f, eps=eps)
@@ -91,7 +112,7 @@ def define(
     x = m.concat([x, p5], "20", dim=1)
     p5 = c2f(m / 21, x, c(1024), n(3))
     head = Head(task, kpt_shape, legacy=True, proto_width=c(256), eps=eps)
-    return detect(net, m / 22, [p3, p4, p5], head, num_classes, decode)
+    return detect(net, m / 22, [p3, p4, p5], head, num_classes, decode, boxes)
 
 
 model = Model(__name__, define, VARIANTS, recognize=partial(recognize, repeats=6), **recipes(VARIANTS))

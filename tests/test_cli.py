@@ -13,6 +13,8 @@ from skimage import data
 import netdefs
 from examples.lenet_torch import lenet5
 from netdefs.cli import main
+from netdefs.commands.options import assignment, check_type
+from netdefs.core.errors import InputError
 
 
 @pytest.fixture
@@ -170,6 +172,40 @@ def test_run_on_what_it_cannot_use(engine, folder, capsys):
     fails(capsys, ["run", "none.engine", "--image", "photo.png"], "none.engine")
 
 
+def test_run_on_a_variant(folder, capsys):
+    fails(capsys, ["run", "lenet5", "--image", "photo.png"], "lenet5 is a variant", "`netdefs build lenet5` first")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        (["num_classes=ten"], ["num_classes=ten: it must be a whole number or None"]),
+        (["num_classes=10.0"], ["whole number"]),
+        (["num_classes=True"], ["whole number"]),
+        (["num_class=10"], ["no argument 'num_class'", "num_classes"]),
+        (["variant=resnet18"], ["no argument 'variant'", "num_classes"]),
+        (["package=tensorrt"], ["no argument 'package'"]),
+        (["num_classes=10", "num_classes=11"], ["num_classes is given twice"]),
+    ],
+)
+def test_arguments_that_cannot_be(assignments, words, folder, capsys):
+    config = [word for each in assignments for word in ("--config", each)]
+    fails(capsys, ["build", "lenet5", "--target", "cpu", *config], *words)
+    assert not list(folder.glob("*.engine"))
+
+
+def test_text_is_not_true():
+    model = netdefs.higherhrnet.model
+    for text, value in (("false", False), ("True", True), ("FALSE", False)):
+        assert assignment(f"aggregate={text}") == ("aggregate", value)
+    with pytest.raises(InputError, match="aggregate=yes: it must be True or False"):
+        check_type(model, *assignment("aggregate=yes"))
+    for fits in ("aggregate=true", "decode=in_network", "num_joints=none", "num_joints=14", "eps=1", "eps=1e-3"):
+        check_type(model, *assignment(fits))
+    check_type(netdefs.hrnet_seg.model, *assignment("align_corners=None"))
+    check_type(netdefs.yolov2.model, *assignment("anchors=[[(1, 2)]]"))
+
+
 def test_diff_agrees(engine, folder, capsys):
     spec = ["examples.lenet_torch:lenet5", "--checkpoint", "lenet5.pth"]
     assert main(["diff", str(engine), *spec, "--input", "array.npy", "--report", "report.json"]) == 0
@@ -186,6 +222,8 @@ def test_diff_finds_other_weights(folder, capsys):
 
 def test_diff_on_what_it_cannot_use(engine, capsys):
     fails(capsys, ["diff", str(engine), "examples.lenet_torch:lenet6"], "lenet6")
+    inside = ["diff", "lenet5", "examples.lenet_torch:lenet5", "--preprocess", "in_network"]
+    fails(capsys, inside, "lenet5 takes pictures and normalizes them itself", "without --preprocess in_network")
     fails(
         capsys, ["diff", "lenet7", "examples.lenet_torch:lenet5"], "'lenet7' is neither a file nor a variant", "lenet5"
     )

@@ -84,6 +84,17 @@ def test_a_folder_and_a_video(here, capsys):
         assert outputs["logits_stride4"].shape == (9, 19, 16, 24)
 
 
+def test_a_folder_that_is_there_is_drawn_into(here, capsys):
+    Path("drawn").mkdir()
+    Path("drawn/mine.txt").write_text("kept")
+    arguments = here / "seg.engine", "--image", here / "photos", "--draw", "drawn"
+    run(capsys, *arguments)
+    assert len(list(Path("drawn").iterdir())) == 5
+    fails(capsys, ["run", *map(str, arguments)], "0.png already exists", "--force")
+    run(capsys, *arguments, "--force")
+    assert Path("drawn/mine.txt").read_text() == "kept"
+
+
 def test_options_without_pictures(here, capsys):
     np.save("x.npy", np.zeros((1, 3, 64, 96), np.float32))
     base = ["run", str(here / "seg.engine"), "--input", "x.npy"]

@@ -196,6 +196,16 @@ def test_the_number_of_joints_is_read_off_the_weights(module, name):
         define_network(weights, num_joints=17)
 
 
+@pytest.mark.parametrize(
+    ("variant", "given", "expected"),
+    [("hrnet_seg_w18_small_v1", None, False), ("hrnet_seg_w18_small_v1", True, True), ("hrnet_ocr_w48", None, True)],
+)
+def test_the_last_resize_has_the_align_corners_of_the_others(variant, given, expected):
+    net = netdefs.Network(name="logits")
+    outputs = netdefs.hrnet_seg.define(net, net.input("input", (1, 3, 64, 64)), variant, align_corners=given)
+    assert outputs and net.info["decode"] == {"align_corners": expected}
+
+
 def test_what_pictures_they_want():
     def info(module, variant):
         model = getattr(netdefs, module).model

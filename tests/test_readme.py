@@ -67,6 +67,24 @@ def test_what_the_readme_names_exists():
     for name, variants in netdefs.models().items():
         row = re.search(rf"\| `netdefs\.{name}` \| (.*) \|", README)
         assert row, f"{name} is not in the README's table"
-        for variant in variants:
-            short = variant.removeprefix("resnet").removeprefix("hrnet_")
-            assert variant in row[1] or short in row[1], variant
+        assert [variant for variant in variants if not named(variant, row[1])] == []
+
+
+def named(variant: str, row: str) -> bool:
+    """Whether a row of the table names a variant, or says it in short: "resnet18, 34", "yolov8n, s, ... with -seg"."""
+    words = re.findall(r"[\w-]+", row)
+    parts = re.fullmatch(r"(yolo(?:v5|v8|11|12|26))([nsmlx])(6?u?)(-\w+)?", variant)
+    if parts is None:
+        return not {variant, variant.removeprefix("resnet"), variant.removeprefix("hrnet_")}.isdisjoint(words)
+    family, size, mark, task = parts.groups()
+    if mark:
+        return re.search(rf"\b{family}n{mark} to x{mark}(?!\w)", row) is not None
+    sized = f"{family}{size}" in words or (f"{family}n" in words and size in words)
+    return sized and (task is None or task in words)
+
+
+def test_what_the_readme_lacks_is_noticed():
+    row = "yolov5n, s, m; the same with -seg; yolov5n6 to x6"
+    assert [named(name, row) for name in ("yolov5s", "yolov5m-seg", "yolov5l6")] == [True] * 3
+    assert not any(named(name, row) for name in ("yolov5l", "yolov5s-cls", "yolov5nu", "yolov5n6u", "yolo11n"))
+    assert named("resnet34", "resnet18, 34") and not named("resnet3", "resnet18, 34")

@@ -133,8 +133,10 @@ def test_the_variant_is_read_off_the_weights(variant):
 def test_the_form_of_boxes_follows_the_names(seeded):
     darknet = netdefs.yolov4.define_network(seeded("yolov4-tiny")[0])
     assert darknet.info["decode"]["method"] == "boxes_darknet"
+    assert darknet.info["preprocess"]["fit"] == "squeeze"
     other = netdefs.yolov4.define_network(seeded("yolov4_tiny_wongkinyiu", yolov4_tiny_wongkinyiu)[0])
     assert other.info["decode"]["method"] == "boxes_wongkinyiu"
+    assert (other.info["preprocess"]["fit"], other.info["preprocess"]["pad"]) == ("letterbox", 114)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ def test_another_number_of_anchors_is_part_of_the_class_count():
     network = netdefs.yolov3.define_network(constant(shapes), anchors=[[(80, 90), (200, 210)], [(10, 20), (30, 40)]])
     assert network.tensor("confs").shape[2] == 4
     with pytest.raises(
-        NetworkError, match=r"conv10.bias has 20 values, which is not 5 \+ classes for each of 3 anchors"
+        NetworkError, match=r"conv10.bias has 20 values, which is not 5 \+ classes, for each of 3 anchors"
     ):
         shapes["models.15.conv10.bias"] = (20,)
         netdefs.yolov3.define_network(constant(shapes), "yolov3-tiny")

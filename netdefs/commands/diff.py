@@ -14,6 +14,7 @@ from netdefs.commands.options import (
     write_options,
 )
 from netdefs.commands.show import console, print_json
+from netdefs.core.errors import InputError
 from netdefs.core.files import exists, refuse_existing
 
 DIFFERENT = 1  # exit code: a layer is out of tolerance
@@ -55,6 +56,11 @@ def command(arguments: argparse.Namespace) -> int:
     else:
         compared = define(arguments)
         inputs = definition_inputs(compared.definition)
+    if compared.info.get("preprocess", {}).get("place") == "in_network":
+        raise InputError(
+            f"{arguments.variant} takes pictures and normalizes them itself, and the PyTorch module takes what is "
+            "normalized already. Compare a network that is defined without --preprocess in_network."
+        )
     report = netdefs.compare(
         compared,
         module,

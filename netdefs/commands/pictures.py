@@ -13,7 +13,7 @@ from rich.table import Table
 
 from netdefs.commands.show import console, finite, number, print_json
 from netdefs.core.errors import InputError
-from netdefs.core.files import save_npz
+from netdefs.core.files import refuse_existing, save_npz
 from netdefs.vision import Found, predict_many
 from netdefs.vision.names import Skeleton
 from netdefs.vision.source import Picture, Writer, count, pictures
@@ -36,6 +36,8 @@ def run_on_pictures(arguments: argparse.Namespace, engine: Any) -> None:
     outputs: list[dict[str, np.ndarray]] = []
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(Writer(arguments.draw, arguments.image)) if arguments.draw else None
+        for target in writer.targets.values() if writer else ():
+            refuse_existing(target, arguments.force)
         total = count(arguments.image)
         progress = Progress(console=console, transient=True, disable=arguments.json or total == 1)
         task = stack.enter_context(progress).add_task("pictures", total=total)

@@ -1,6 +1,8 @@
 """`netdefs run`."""
 
 import argparse
+import itertools
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -11,7 +13,7 @@ from netdefs.commands.options import add_command, count, feed_options, write_opt
 from netdefs.commands.pictures import run_on_pictures
 from netdefs.commands.show import console, dims, number, print_json, statistics
 from netdefs.core.errors import InputError
-from netdefs.core.files import refuse_existing, save_npz
+from netdefs.core.files import exists, refuse_existing, save_npz
 
 FOR_PICTURES = ("draw", "box", "flip", "labels", "threshold", "iou")
 
@@ -48,9 +50,15 @@ def add(commands: Any) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """Runs, and prints what came out."""
-    for path in (arguments.output, arguments.draw):
-        if path:
-            refuse_existing(path, arguments.force)
+    if arguments.output:
+        refuse_existing(arguments.output, arguments.force)
+    if arguments.draw and not (exists(arguments.draw) and Path(arguments.draw).is_dir()):
+        refuse_existing(arguments.draw, arguments.force)
+    if not exists(arguments.engine) and arguments.engine in itertools.chain(*netdefs.models().values()):
+        raise InputError(
+            f"{arguments.engine} is a variant, and no file: make an engine of it with `netdefs build "
+            f"{arguments.engine}` first."
+        )
     with netdefs.load_engine(arguments.engine) as engine:
         if arguments.image:
             run_on_pictures(arguments, engine)

@@ -7,12 +7,11 @@ import numpy as np
 
 from netdefs.core.darknet import add_layers
 from netdefs.core.darknet_layers import Anchors, Detect, Layer, Names, heads, with_heads
-from netdefs.core.detection import boxes_from_anchors, cells, check_multiple, sizes_of_maps
+from netdefs.core.detection import boxes_from_anchors, cells, check_decode, check_multiple, class_count, sizes_of_maps
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.preprocess import Preprocess
 from netdefs.core.scope import Tensor
-from netdefs.core.ultralytics_heads import check_decode
 
 PAIR = ("boxes", "confs")
 
@@ -78,30 +77,6 @@ def checked(anchors: Sequence[Anchors], count: int) -> list[Anchors]:
             "of the input."
         )
     return made
-
-
-def class_count(net: Network, num_classes: int | None, bias: str, anchors: int, default: int = 80) -> int:
-    """How many classes a head with 5 + classes values for each of its anchors has.
-
-    Args:
-        net: the place in a network where `bias` is.
-        num_classes: that many; None reads it off the weights.
-        bias: of the head's convolution.
-        anchors: how many the head has.
-        default: counts if the weights lack `bias`, so that the audit can name it.
-
-    Raises:
-        NetworkError: `num_classes` is not positive, or `bias` is not that of such a head.
-    """
-    found = net.class_count(num_classes, bias, default)
-    if num_classes is not None or net.path_of(bias) not in net.weights:
-        return found
-    if found % anchors or found // anchors <= 5:
-        raise NetworkError(
-            f"{net.path_of(bias)} has {found} values, which is not 5 + classes for each of {anchors} anchors. "
-            "Give the anchors that the network was trained with, or the variant that these weights are of."
-        )
-    return found // anchors - 5
 
 
 def darknet_outputs(

@@ -181,7 +181,7 @@ def last_bias(names: Sequence[Names]) -> str:
 def module_list_names(layers: Sequence[Layer]) -> list[Names]:
     """`module_list.0.Conv2d`, `module_list.0.BatchNorm2d`, `module_list.0.activation` in `module_list.0`.
 
-    Upstream: WongKinYiu/PyTorch_YOLOv4, models/models.py (no licence), after ultralytics/yolov3's archive branch.
+    Upstream: WongKinYiu/PyTorch_YOLOv4, models/models.py (no licence given), after ultralytics/yolov3's archive branch.
     """
     blocks = [f"module_list.{i}" for i, _ in enumerate(layers)]
     parts = ("Conv2d", "BatchNorm2d", "activation")

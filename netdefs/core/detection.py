@@ -11,6 +11,44 @@ from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
 
+DECODE = ("both", "raw", "decoded")
+
+
+def check_decode(decode: str) -> None:
+    """Checks which outputs a detector is asked for.
+
+    Raises:
+        NetworkError: `decode` is not one of `DECODE`.
+    """
+    if decode not in DECODE:
+        raise NetworkError(f"decode={decode!r}: it is one of {', '.join(map(repr, DECODE))}.")
+
+
+def class_count(net: Network, num_classes: int | None, bias: str, anchors: int, masks: int = 0) -> int:
+    """How many classes a head has that gives 5 + classes + masks values for each of its anchors.
+
+    Args:
+        net: the place in a network where `bias` is.
+        num_classes: that many; None reads it off the weights, and gives 80 if they lack the head.
+        bias: of the head's convolution.
+        anchors: how many the head has.
+        masks: how many mask coefficients a box has.
+
+    Raises:
+        NetworkError: `num_classes` is not positive, or `bias` is not that of such a head.
+    """
+    values = net.class_count(num_classes, bias, 0)
+    if num_classes is not None or not values:
+        return values or 80
+    each, rest = divmod(values, anchors)
+    if rest or each <= 5 + masks:
+        meant = f"5 + classes + {masks} for masks" if masks else "5 + classes"
+        raise NetworkError(
+            f"{net.path_of(bias)} has {values} values, which is not {meant}, for each of {anchors} anchors. Take the "
+            "variant that these weights are of, with the anchors that it was trained with."
+        )
+    return each - 5 - masks
+
 
 def check_multiple(net: Network, x: Tensor, stride: int) -> None:
     """Checks that the height and width of a network's input, (N, C, H, W), suit the coarsest of its grids.
@@ -163,15 +201,10 @@ def best_detections(net: Network, boxes: Tensor, scores: Tensor, more: Sequence[
     total, classes = int(scores.shape[1]), int(scores.shape[2])
     count = min(count, total)
 
-    def rows_of(x: Tensor, index: Tensor, name: str) -> Tensor:
-        layer = definition.add_gather(x, index, 1)
-        layer.num_elementwise_dims = 1
-        return net.layer(layer, name, x, index)
-
     # A pair among the best has a box among those of the best scores: few numbers are left to sort for the second time.
     best = net.layer(definition.add_reduce(scores, trt.ReduceOperation.MAX, 1 << 2, False), "best", scores)
     _, candidates = net.topk(best, "candidates", count, dim=1)
-    pairs = net.reshape(rows_of(scores, candidates, "scores"), "pairs", (0, count * classes))
+    pairs = net.reshape(rows_of(net, scores, candidates, "scores"), "pairs", (0, count * classes))
     score, pair = net.topk(pairs, "pairs.best", count, dim=1)
     number = net.constant(np.full((1, 1), classes, np.int32), "classes")
     row = net.floor_divide(pair, number, "row")
@@ -179,5 +212,13 @@ def best_detections(net: Network, boxes: Tensor, scores: Tensor, more: Sequence[
     index = net.gather(candidates, "index", dim=1, index=row)
     parts = [score, net.cast(label, "label.cast", score.dtype)]
     columns = [net.reshape(part, f"column.{i}", (0, count, 1)) for i, part in enumerate(parts)]
-    extra = [rows_of(x, index, f"more.{i}") for i, x in enumerate(more)]
-    return net.concat([rows_of(boxes, index, "boxes"), *columns, *extra], "detections", dim=2)
+    extra = [rows_of(net, x, index, f"more.{i}") for i, x in enumerate(more)]
+    return net.concat([rows_of(net, boxes, index, "boxes"), *columns, *extra], "detections", dim=2)
+
+
+def rows_of(net: Network, x: Tensor, index: Tensor, name: str) -> Tensor:
+    """The rows of each batch item that an index, (N, M), tells: (N, A, any) -> (N, M, any)."""
+    layer = net.definition.add_gather(x, index, 1)
+    if layer is not None:
+        layer.num_elementwise_dims = 1
+    return net.layer(layer, name, x, index)

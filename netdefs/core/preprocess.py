@@ -9,6 +9,8 @@ FITS = ("crop", "squeeze", "letterbox", "corner", "box")
 class Preprocess:
     """From a picture to a network's input: fit to the network's size, scale to 0..1, normalize.
 
+    A definition whose weights decide about the fit puts "fit" and "pad" into `net.info["preprocess"]` itself.
+
     Attributes:
         color: "RGB", "BGR" or "GRAY": the order of the network's channels.
         mean: what is subtracted from the values in 0..1, one per channel.

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from netdefs.core.detection import boxes_from_anchors, sizes_of_maps
+from netdefs.core.detection import boxes_from_anchors, check_decode, class_count, sizes_of_maps
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
+from netdefs.core.suppression import Suppression, suppress
 from netdefs.core.ultralytics import EPS, conv, same
-from netdefs.core.ultralytics_heads import MASKS, check_decode
+from netdefs.core.ultralytics_heads import MASKS
 
 
 def detect_anchors(
@@ -24,6 +25,7 @@ def detect_anchors(
     proto_width: int | None = None,
     strides: Sequence[int] = (8, 16, 32, 64),
     eps: float = EPS,
+    nms: Suppression | None = None,
 ) -> dict[str, Tensor]:
     """Detect and Segment with three anchors, or as many as the weights have, in each cell of each map.
 
@@ -36,11 +38,13 @@ def detect_anchors(
         proto_width: channels inside the prototypes' module; None if there are no masks.
         strides: of the maps, in pixels; there may be more than maps.
         eps: of the batch norms, where the weights don't tell.
+        nms: which boxes stay, if that is decided inside.
 
     Returns:
         Decoded, `pred`: (N, anchors * A, 5 + classes + masks), rows of centre x, centre y, width and height in pixels,
         the probabilities of an object and of each class, and mask coefficients. Raw, `raw_p3`, `raw_p4` ...: (N,
-        anchors, H / stride, W / stride, 5 + classes + masks). Of masks always `proto`, (N, 32, H / 4, W / 4).
+        anchors, H / stride, W / stride, 5 + classes + masks). Of masks always `proto`, (N, 32, H / 4, W / 4). With
+        `nms` there is `dets` as `suppress` has it, and `pred` only with decode="both".
 
     Raises:
         NetworkError: the weights hold other strides, or their head fits no class count.
@@ -50,7 +54,7 @@ def detect_anchors(
     masks = 0 if proto_width is None else MASKS
     count = _anchor_count(place, len(maps))
     anchors = place.weights.take(place.path_of("anchors"), (len(maps), count, 2))
-    values = 5 + _class_count(place, num_classes, count, masks) + masks
+    values = 5 + class_count(place, num_classes, "m.0.bias", count, masks) + masks
     _check_strides(place, strides)
     raw = {}
     for i, x in enumerate(maps):
@@ -65,10 +69,22 @@ def detect_anchors(
             boxes_from_anchors(place / "decode" / i, x, anchors[i] * np.float32(strides[i]), strides[i], masks)
             for i, x in enumerate(raw.values())
         ]
-        outputs["pred"] = net.output(place.concat(rows, "pred", dim=1), "pred")
+        pred = place.concat(rows, "pred", dim=1)
+        if nms is not None:
+            outputs["dets"] = net.output(_suppressed(place, pred, masks, nms), "dets")
+        if nms is None or decode == "both":
+            outputs["pred"] = net.output(pred, "pred")
     if proto_width is not None:
         outputs["proto"] = net.output(_prototypes(place / "proto", maps[0], proto_width, eps), "proto")
     return outputs if decode == "decoded" else outputs | raw
+
+
+def _suppressed(place: Network, pred: Tensor, masks: int, nms: Suppression) -> Tensor:
+    """`dets`, (N, max_det, 6 + masks). A score is the product of the probabilities of an object and of its class."""
+    classes = int(pred.shape[2]) - 5 - masks
+    place.info["decode"] = {"num_classes": classes, "score_threshold": nms.score_threshold}
+    boxes, objects, scores, *more = place.split(pred, "nms.part", (4, 1, classes, masks)[: 4 if masks else 3], dim=2)
+    return suppress(place / "nms", boxes, place.mul(scores, objects, "nms.products"), more, nms)
 
 
 def _prototypes(net: Network, x: Tensor, width: int, eps: float) -> Tensor:
@@ -82,20 +98,6 @@ def _anchor_count(place: Network, maps: int) -> int:
     key = place.path_of("anchors")
     size = int(place.weights[key].size) if key in place.weights else 0
     return size // (2 * maps) if size and size % (2 * maps) == 0 else 3
-
-
-def _class_count(place: Network, num_classes: int | None, anchors: int, masks: int) -> int:
-    """`num_classes`, or as many as the weights have, or 80 if they lack the head."""
-    values = place.class_count(num_classes, "m.0.bias", 0)
-    if num_classes is not None or not values:
-        return values or 80
-    classes, rest = divmod(values, anchors)
-    if rest or classes <= 5 + masks:
-        raise NetworkError(
-            f"{place.path_of('m.0.bias')} has {values} values, which is not 5 + classes + {masks} for masks, for each "
-            f"of {anchors} anchors. Take the variant that these weights are of."
-        )
-    return classes - 5 - masks
 
 
 def _check_strides(place: Network, strides: Sequence[int]) -> None:

@@ -5,12 +5,13 @@ Upstream: ultralytics/ultralytics, ultralytics/nn/modules/{head,block}.py (AGPL-
 
 from collections.abc import Sequence
 
-from netdefs.core.detection import best_detections
+from netdefs.core.detection import best_detections, check_decode
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
+from netdefs.core.suppression import Suppression
 from netdefs.core.ultralytics import conv
-from netdefs.core.ultralytics_heads import CLASSES, Head, check_decode, decoded_values, prototypes, raw_values
+from netdefs.core.ultralytics_heads import CLASSES, Head, decoded_values, prototypes, raw_values, suppressed
 
 PREFIXES = {"one2one": "one2one_", "one2many": ""}  # of a head's modules
 
@@ -24,6 +25,7 @@ def detect_twice(
     decode: str = "both",
     branch: str | None = None,
     max_det: int | None = None,
+    nms: Suppression | None = None,
 ) -> dict[str, Tensor]:
     """Detect, Segment26, Pose26 and OBB26 of YOLO26: one head trained one to one, which needs no NMS, one with many.
 
@@ -35,7 +37,8 @@ def detect_twice(
         num_classes: read off the weights when None.
         decode: which outputs: "raw", "decoded" or "both".
         branch: "one2one", "one2many" or "both"; when None, those that the weights have, and for decode="decoded" one.
-        max_det: how many detections one2one gives: 300 when None.
+        max_det: how many detections one2one gives: 300 when None. Those of one2many are limited by `nms`.
+        nms: which boxes of one2many stay, if that is decided inside.
 
     Returns:
         Of one2one, decoded: `dets`, (N, max_det, 6 + more), rows of left, top, right and bottom (of rotated boxes
@@ -43,11 +46,15 @@ def detect_twice(
         `detect`'s `pred`, but boxes as above, unless decode is "decoded". Raw: `one2one_boxes`, `one2one_cls_logits`
         and so on.
         Of one2many, raw: `one2many_boxes`, `one2many_cls_logits` and so on; decoded, where there is no one2one,
-        `one2many_pred` as `detect`'s `pred`. Of masks always `proto`.
+        `one2many_pred` as `detect`'s `pred`, and with `nms` `dets` as `suppress` has it. Of masks always `proto`.
     """
     check_decode(decode)
     branches = branches_of(place, branch, decode)
-    if max_det is not None and (decode == "raw" or branches[0] != "one2one"):
+    if nms is not None and branches[0] == "one2one":
+        raise NetworkError(
+            "nms='in_network': the head one2one needs no suppression. Leave it out, or take branch='one2many'."
+        )
+    if max_det is not None and nms is None and (decode == "raw" or branches[0] != "one2one"):
         raise NetworkError(
             f"max_det={max_det}: only decoded outputs of the head one2one are chosen from; leave it out."
         )
@@ -67,7 +74,9 @@ def detect_twice(
             rows = [place.permute(x, f"rows.{i}", (0, 2, 1)) for i, x in enumerate(parts)]
             best = best_detections(place / "best", rows[0], rows[1], rows[2:], 300 if max_det is None else max_det)
             outputs["dets"] = net.output(best, "dets")
-        if decode == "both" or not end2end:
+        elif nms is not None:
+            outputs["dets"] = net.output(suppressed(place, parts, nms), "dets")
+        if decode == "both" or "dets" not in outputs:
             outputs[f"{name}_pred"] = net.output(place.concat(parts, "pred", dim=1), f"{name}_pred")
     if head.task == "seg":
         outputs["proto"] = net.output(refined_prototypes(place / "proto", maps, head), "proto")

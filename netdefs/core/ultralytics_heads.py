@@ -13,6 +13,7 @@ import numpy as np
 from netdefs.core.detection import (
     anchor_points,
     boxes_from_distances,
+    check_decode,
     expected_distances,
     rotated_boxes,
     sizes_of_maps,
@@ -20,12 +21,12 @@ from netdefs.core.detection import (
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
+from netdefs.core.suppression import Suppression, suppress
 from netdefs.core.ultralytics import EPS, conv, same
 
 CLASSES = {"detect": 80, "seg": 80, "pose": 1, "obb": 15, "cls": 1000}  # of upstream's own checkpoints
 MORE = {"detect": "", "seg": "mask_coefficient", "pose": "kpts", "obb": "angle"}  # what a box has besides its class
 MASKS = 32  # coefficients of a box, and prototypes
-DECODE = ("both", "raw", "decoded")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,13 @@ def classify(
 
 
 def detect(
-    net: Network, place: Network, maps: Sequence[Tensor], head: Head, num_classes: int | None, decode: str = "both"
+    net: Network,
+    place: Network,
+    maps: Sequence[Tensor],
+    head: Head,
+    num_classes: int | None,
+    decode: str = "both",
+    nms: Suppression | None = None,
 ) -> dict[str, Tensor]:
     """Detect, Segment, Pose and OBB of YOLOv5u, v8, 11 and 12.
 
@@ -86,11 +93,13 @@ def detect(
         head: what it is like.
         num_classes: read off the weights when None.
         decode: which outputs: "raw", "decoded" or "both".
+        nms: which boxes stay, if that is decided inside.
 
     Returns:
         Decoded, `pred`: (N, 4 + classes + more, A), centre x, centre y, width and height in pixels, probabilities, then
         mask coefficients, keypoints in pixels or the angle. Raw: `box_logits`, (N, 64, A), `cls_logits`, and
-        `mask_coefficient`, `kpts` or `angle`. Of masks always `proto`, (N, 32, H / 4, W / 4).
+        `mask_coefficient`, `kpts` or `angle`. Of masks always `proto`, (N, 32, H / 4, W / 4). With `nms` there is
+        `dets` as `suppress` has it, and `pred` only with decode="both".
     """
     check_decode(decode)
     classes = place.class_count(num_classes, "cv3.0.2.bias", CLASSES[head.task])
@@ -102,16 +111,13 @@ def detect(
         place.ignore("dfl.conv.weight")
     else:
         parts = decoded_values(place, raw, maps, head)
-        outputs["pred"] = net.output(place.concat(parts, "pred", dim=1), "pred")
+        if nms is not None:
+            outputs["dets"] = net.output(suppressed(place, parts, nms), "dets")
+        if nms is None or decode == "both":
+            outputs["pred"] = net.output(place.concat(parts, "pred", dim=1), "pred")
     if head.task == "seg":
         outputs["proto"] = net.output(prototypes(place / "proto", maps[0], head), "proto")
     return outputs if decode == "decoded" else outputs | {names.get(name, name): x for name, x in raw.items()}
-
-
-def check_decode(decode: str) -> None:
-    """Raises NetworkError unless `decode` is one of `DECODE`."""
-    if decode not in DECODE:
-        raise NetworkError(f"decode={decode!r}: it is one of {', '.join(map(repr, DECODE))}.")
 
 
 def raw_values(place: Network, maps: Sequence[Tensor], head: Head, classes: int, prefix: str = "") -> dict[str, Tensor]:
@@ -191,6 +197,13 @@ def decoded_values(
     if head.task == "pose":
         more = keypoints_of(place / "keypoints", raw["kpts"], points, strides, head)
     return [boxes, decode.sigmoid(raw["cls_logits"], "prob")] + ([] if more is None else [more])
+
+
+def suppressed(place: Network, parts: Sequence[Tensor], nms: Suppression) -> Tensor:
+    """`dets`, (N, max_det, 6 + more), of what `decoded_values` gives."""
+    boxes, scores, *more = (place.permute(x, f"rows.{i}", (0, 2, 1)) for i, x in enumerate(parts))
+    place.info["decode"]["score_threshold"] = nms.score_threshold
+    return suppress(place / "nms", boxes, scores, more, nms)
 
 
 def keypoints_of(net: Network, x: Tensor, points: np.ndarray, strides: np.ndarray, head: Head) -> Tensor:

@@ -14,6 +14,7 @@ from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.preprocess import IMAGENET, Decode, Preprocess
 from netdefs.core.scope import Tensor
+from netdefs.core.suppression import ULTRALYTICS
 from netdefs.core.weights import Weights
 
 Variant = dict[str, Any]
@@ -62,6 +63,9 @@ TASKS = ("detect", "seg", "pose", "obb", "cls")
 
 # Detectors set the eps of all their batch norms, classifiers leave it at PyTorch's.
 TASK_EPS = {"detect": 1e-3, "seg": 1e-3, "pose": 1e-3, "obb": 1e-3, "cls": 1e-5}
+
+# The tasks whose boxes can be suppressed inside the network; rotated ones can't.
+SUPPRESSION = dict.fromkeys(("detect", "seg", "pose"), ULTRALYTICS)
 
 LETTERBOX = Preprocess("RGB", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), fit="letterbox", pad=114)
 CROP = Preprocess("RGB", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), fit="crop")

@@ -118,11 +118,17 @@ class Model:
         try:
             net.finish(outputs)
         except WeightsError as error:
-            raise WeightsError(f"{error}{self._explain(net.weights, variant, shape, config)}") from None
+            first, _, keys = str(error).partition("\n")
+            why = self._explain(net.weights, variant, shape, config)  # before the keys: there may be hundreds
+            raise WeightsError("\n".join(filter(None, (first, why, keys)))) from None
         net.info.update(
             model=self.name,
             variant=variant,
-            preprocess={**dataclasses.asdict(self.preprocess[variant]), "place": preprocess},
+            preprocess={
+                **dataclasses.asdict(self.preprocess[variant]),
+                **net.info.get("preprocess", {}),
+                "place": preprocess,
+            },
             decode={**dataclasses.asdict(self.decode[variant]), **net.info.get("decode", {})},
             weights=net.weights.source,
             weights_sha256=net.weights.sha256,
@@ -178,15 +184,28 @@ class Model:
         elif (found := self._recognize(weights, self.variants)) not in (None, variant):
             candidates.append(found)  # there may be too many variants to try them all
         for candidate in candidates:
-            try:
-                net = Network(weights, candidate)
-                self.define(net, net.input("input", shape), candidate)
-            except NetdefsError:
-                continue
-            if not net.weights.problems():
+            if self._fits(weights, candidate, shape):
                 without = f" without {', '.join(f'{key}={value!r}' for key, value in config.items())}" if config else ""
-                return f"\nThese are weights of variant={candidate!r}: they fit it{without}."
+                return f"These are weights of variant={candidate!r}: they fit it{without}."
+        import netdefs  # the facade, as in build_engine
+
+        for name in netdefs.models():
+            other: Model = getattr(netdefs, name).model
+            found = next(iter(other.variants)) if len(other.variants) == 1 else None
+            if other._recognize is not None:
+                found = other._recognize(weights, other.variants)
+            if other is not self and found is not None and other._fits(weights, found, other.input_shape[found]):
+                return f"These are weights of another network, netdefs.{name}, variant={found!r}."
         return ""
+
+    def _fits(self, weights: Weights, variant: str, shape: Sequence[Dimension]) -> bool:
+        """Whether a variant takes exactly these weights."""
+        try:
+            net = Network(weights, variant)
+            self.define(net, net.input("input", shape), variant)
+        except NetdefsError:
+            return False
+        return not net.weights.problems()
 
 
 def _by_variant(value: T | Mapping[str, T], variants: Mapping[str, Any]) -> Mapping[str, T]:

@@ -1,20 +1,18 @@
 """Whether the network was built from the PyTorch module's weights."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from netdefs.core.dtypes import as_numpy, bfloat16_to_float32, float32_to_bfloat16
+from netdefs.core.dtypes import as_numpy
 from netdefs.core.weights import COUNTER, Weights, weights_sha256
+from netdefs.debug.relations import ROUNDINGS, relate
 
-# How a rounded copy of float32 values is made.
-ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "float16": lambda array: array.astype(np.float16).astype(np.float32),
-    "bfloat16": lambda array: bfloat16_to_float32(float32_to_bfloat16(array)),
-}
+RELATED = 5  # so many of the weights that differ are looked at more closely
+MOVED = ("kernel_flipped", "kernel_transposed", "weight_layout", "weight_key", "channel_order")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +24,14 @@ class KeyFinding:
         problem: what is wrong with it.
         max_abs: by how much values differ at most.
         rounded_to: the precision in which they are equal, if there is one.
+        relation: what was done to PyTorch's values, if that can be told: they are transposed, or another key's.
     """
 
     key: str
     problem: str
     max_abs: float | None = None
     rounded_to: str = ""
+    relation: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +91,7 @@ def check_weights(
 def _check_keys(weights: Weights, state_dict: Mapping[str, Any]) -> WeightsFinding:
     found = [_compare_key(key, shape, weights[key], state_dict) for key, shape in weights.taken.items()]
     differing = [finding for finding in found if finding is not None]
+    differing = [*(_related(f, weights, state_dict) for f in differing[:RELATED]), *differing[RELATED:]]
     ignored = set(weights) - set(weights.unused())
     spare = [key for key in state_dict if key not in weights.taken and key not in ignored and not _is_counter(key)]
     keys = (*differing, *(KeyFinding(key, "is not used by the network") for key in spare))
@@ -103,7 +104,8 @@ def _check_keys(weights: Weights, state_dict: Mapping[str, Any]) -> WeightsFindi
         kinds = " and ".join(sorted({finding.rounded_to for finding in differing}))
         equal = "1 weight equals" if len(differing) == 1 else f"{len(differing)} weights equal"
         return WeightsFinding("rounded", f"{equal} PyTorch's rounded to {kinds}: {names}.{more}", keys)
-    return WeightsFinding("different", f"{_count(differing)} not PyTorch's: {names}.{more}", keys)
+    related = "".join(f" {finding.key}: {finding.relation}." for finding in differing if finding.relation)
+    return WeightsFinding("different", f"{_count(differing)} not PyTorch's: {names}.{related}{more}", keys)
 
 
 def _count(found: Sequence[Any]) -> str:
@@ -131,6 +133,22 @@ def _compare_key(
         worst = float(np.nanmax(np.abs(ours - theirs)))
     kind = _rounding(ours, theirs)
     return KeyFinding(key, f"is equal once rounded to {kind}" if kind else "has other values", worst, kind)
+
+
+def _related(finding: KeyFinding, weights: Weights, state_dict: Mapping[str, Any]) -> KeyFinding:
+    """The finding, with what was done to PyTorch's values if these are only in other places."""
+    if finding.max_abs is None or finding.rounded_to:
+        return finding
+    theirs = as_numpy(state_dict[finding.key], finding.key).astype(np.float32)
+    part = finding.key.rpartition(".")[2]
+    others = {
+        key: as_numpy(value, key).astype(np.float32)
+        for key, value in state_dict.items()
+        if key != finding.key and key.rpartition(".")[2] == part and tuple(value.shape) == theirs.shape
+    }
+    ours = np.asarray(weights[finding.key], np.float32).reshape(theirs.shape)
+    relation = relate(ours, theirs, others, False, part, theirs.ndim < 3)
+    return dataclasses.replace(finding, relation=relation.text if relation.kind in MOVED else "")
 
 
 def _is_counter(key: str) -> bool:

@@ -86,7 +86,8 @@ class Measurement:
             raise CompareError(
                 f"PyTorch does not run the same modules twice on one input: {missing} did not run again."
             )
-        place = {name: i for i, name in enumerate([*self._subject.tensors, *self._subject.outputs])}
+        order = dict.fromkeys([*self._subject.tensors, *self._subject.outputs])
+        place = {name: i for i, name in enumerate(order)}
         return sorted(self._rows, key=lambda row: place[row.name])
 
     def _plan(self, matching: Matching, pairs: Sequence[Pair]) -> list[Group]:

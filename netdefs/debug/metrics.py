@@ -173,7 +173,9 @@ def _pieces(expected: np.ndarray, actual: np.ndarray) -> Iterator[_Piece]:
     for start in range(0, left.size, PIECE):
         e = left[start : start + PIECE].astype(np.float64)
         a = right[start : start + PIECE].astype(np.float64)
-        if math.isfinite(float(e.sum()) + float(a.sum())):  # a sum is finite only if every value is
+        with np.errstate(invalid="ignore"):  # infinities of both signs
+            total = float(e.sum()) + float(a.sum())
+        if math.isfinite(total):  # a sum is finite only if every value is
             yield _Piece(start, e, a, NOWHERE)
             continue
         same = (e == a) | (np.isnan(e) & np.isnan(a))

@@ -144,6 +144,11 @@ class Report:
         """The result in a few sentences."""
         return verdict.sentences(self)
 
+    @property
+    def answers(self) -> dict[str, str]:
+        """The questions that one asks, in order, with their answers in words: from the weights to the likely cause."""
+        return verdict.answers(self)
+
     def to_dict(self) -> dict[str, Any]:
         """All of it, for JSON. Numbers that JSON lacks are the words "inf", "-inf" and "nan"."""
         first = self.first_bad
@@ -155,6 +160,7 @@ class Report:
             "tolerance": dataclasses.asdict(self.tolerance),
             "ok": self.ok,
             "verdict": self.verdict,
+            "answers": self.answers,
             "first_bad": first.name if first else None,
             "cause": dataclasses.asdict(self.cause) if self.cause else None,
             "weights": dataclasses.asdict(self.weights),

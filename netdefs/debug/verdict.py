@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from netdefs.debug.report import Report, Row
 
 NAMED = 3  # how many names a sentence lists
+INPUTS = ("channel_order", "normalization")  # causes that are in what the network makes of its input
 WAYS = {
     "chained": "",
     "isolated": ", each fed PyTorch's values",
@@ -24,6 +25,21 @@ def sentences(report: "Report") -> str:
     else:
         parts += [_outputs(report), _first(report), _cause(report), _spread(report)]
     return " ".join(part for part in parts if part)
+
+
+def answers(report: "Report") -> dict[str, str]:
+    """What one asks, in order, and the answers: from the weights to the likely cause."""
+    found = {"weights": report.weights.text, "inputs": " ".join(_described(report))}
+    if report.ok or report.first_bad is None:
+        return {**found, "outputs": _agreement(report) if report.ok else _void(report)}
+    row = report.first_bad
+    found["outputs"] = _outputs(report)
+    found["first wrong layer"] = f"{row.name} ({row.module_type or row.layer_type})"
+    name, _, whose = _first(report).partition(": ")[2].partition(": ")
+    found["own or inherited"] = whose or name
+    found["spread"] = _spread(report) or "No later layer is wrong."
+    found["likely cause"] = _cause(report).removeprefix("Likely cause: ")
+    return {question: answer for question, answer in found.items() if answer}
 
 
 def number(value: float) -> str:
@@ -44,6 +60,17 @@ def _inputs(report: "Report") -> list[str]:
         if metrics is not None and not metrics.reference_finite:
             return [*found, f"PyTorch's own values hold NaN or infinity from {row.name} on."]
     return found
+
+
+def _described(report: "Report") -> list[str]:
+    """Each input with its range; and what PyTorch does to it otherwise, if that is the cause."""
+    found = [
+        f"{f.name}: {tuple(f.shape)} {f.dtype} from {number(f.low)} to {number(f.high)}, the same for both"
+        f"{f'; it {f.problem}' if f.problem else ''}."
+        for f in report.inputs
+    ]
+    cause = report.cause
+    return [*found, f"But {cause.text}."] if cause is not None and cause.kind in INPUTS else found
 
 
 def _agreement(report: "Report") -> str:

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 AROUND = 2  # rows shown on either side of the first wrong one
 SHOWN = 12  # wrong rows shown in all
 WIDTH = 120
+ANSWERS = {"outputs": "bold red", "first wrong layer": "bold red", "likely cause": "bold"}
 COLORS = {"ok": "green", "own error": "bold red", "inherited": "yellow", "wrong": "red"}
 
 
 def render(report: "Report", full: bool = False) -> RenderableType:
     """The verdict, the table of rows, and what could not be compared; with `full` every row and name."""
-    parts: list[RenderableType] = [Text(report.verdict, style="bold green" if report.ok else "bold red")]
+    parts: list[RenderableType] = [Text(report.verdict, style="bold green")] if report.ok else [_answers(report)]
     first = report.first_bad
     if first is not None and _detail(first):
         parts.append(Text(_detail(first)))
@@ -36,11 +37,21 @@ def render(report: "Report", full: bool = False) -> RenderableType:
     return Group(*parts)
 
 
+def _answers(report: "Report") -> RenderableType:
+    """The questions and their answers side by side."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for question, answer in report.answers.items():
+        table.add_row(question, Text(answer, style=ANSWERS.get(question, "")))
+    return table
+
+
 def as_text(report: "Report", full: bool = False) -> str:
     """`render` as plain text."""
     target = io.StringIO()
     Console(file=target, width=WIDTH, color_system=None, highlight=False).print(render(report, full))
-    return target.getvalue().rstrip()
+    return "\n".join(line.rstrip() for line in target.getvalue().splitlines()).rstrip()
 
 
 def _chosen(report: "Report") -> list["Row"]:
@@ -128,7 +139,7 @@ def _detail(row: "Row") -> str:
 
 def _remarks(report: "Report", full: bool) -> list[str]:
     """Weights, notes, and what has no partner: counted by reason, or with `full` name by name."""
-    lines = [report.weights.text, *report.notes]
+    lines = [*([report.weights.text] if report.ok else []), *report.notes]  # else it is among the answers
     if full:
         lines += [f"Weights: {finding.key} {finding.problem}." for finding in report.weights.keys]
     groups: dict[str, list[str]] = {}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from netdefs.core.errors import InputError
+from netdefs.core.suppression import APART, ULTRALYTICS, YOLOV5, Suppression
 from netdefs.vision.candidates import (
     Candidates,
     Outputs,
@@ -28,7 +29,6 @@ from netdefs.vision.nms import class_nms, rotated_nms
 from netdefs.vision.prototypes import instance_masks
 
 MOST = 30_000  # candidates that go into suppression, the best ones; upstream's number
-APART = 7680.0  # pixels that upstream moves the boxes of one class away from those of the one before
 KEYPOINTS = (17, 3)  # of a pose, as COCO has them: so many, each x, y and a visibility
 Suppress = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
 
@@ -60,8 +60,16 @@ class Family:
     relative: bool = False
 
 
-_ULTRALYTICS = Family(from_columns, partial(class_nms, limit=300, offset=APART), threshold=0.25, iou=0.7)
-_YOLOV5 = Family(from_rows, partial(class_nms, limit=1000, offset=APART), threshold=0.25, iou=0.45)
+def _family(
+    read: Callable[..., Candidates], how: Suppression, suppress: Callable[..., np.ndarray], **more: Any
+) -> Family:
+    suppress = partial(suppress, limit=how.max_det, offset=APART)
+    return Family(read, suppress, how.score_threshold, how.iou_threshold, **more)
+
+
+_ULTRALYTICS = _family(from_columns, ULTRALYTICS, class_nms)
+_ROTATED = _family(partial(from_columns, rotated=True), ULTRALYTICS, rotated_nms, more="angle")
+_YOLOV5 = _family(from_rows, YOLOV5, class_nms)
 
 # "boxes", "masks", "poses", "rotated_boxes": YOLOv5u, v8, 11, 12 and 26: cfg/default.yaml and utils/nms.py of
 # ultralytics/ultralytics (AGPL-3.0). "..._objectness": detect.py, segment/predict.py of ultralytics/yolov5 and yolov3
@@ -74,9 +82,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "boxes": _ULTRALYTICS,
         "masks": dataclasses.replace(_ULTRALYTICS, more="mask"),
         "poses": dataclasses.replace(_ULTRALYTICS, more="keypoints"),
-        "rotated_boxes": Family(
-            partial(from_columns, rotated=True), partial(rotated_nms, limit=300, offset=APART), 0.25, 0.7, more="angle"
-        ),
+        "rotated_boxes": _ROTATED,
         "boxes_objectness": _YOLOV5,
         "masks_objectness": dataclasses.replace(_YOLOV5, more="mask"),
         "boxes_wongkinyiu": Family(
@@ -106,7 +112,7 @@ def detect(
     Args:
         outputs: by name, without the batch. `dets` goes before all others: they need no suppression.
         how: "method", one of `FAMILIES`; further "kpt_shape", how many keypoints a pose has and the 2 or 3 values of
-            each, and "num_classes", where they are known.
+            each, "num_classes", and "score_threshold", which `dets` were chosen with, where they are known.
         placement: (2, 3) from `netdefs.vision.placement`.
         size: (height, width) of the input.
         shape: (height, width) of the picture.
@@ -119,13 +125,19 @@ def detect(
     Raises:
         InputError: an output is not there, of another shape, or holds NaN or infinity, or an argument can't be used.
     """
+    for name, given in (("threshold", threshold), ("iou", iou)):
+        if given is not None and not 0 <= given <= 1:
+            raise InputError(f"The {name} is {given}; it can be 0 to 1.")
     family = FAMILIES[how["method"]]
     kpt_shape = how.get("kpt_shape") or KEYPOINTS
     protos = np.zeros((0, 1, 1), np.float32)
     if family.more == "mask":
         protos = checked("Prototypes", output_of(outputs, "proto"), ("coefficients", "height", "width"))
     more = {"": 0, "mask": len(protos), "keypoints": math.prod(kpt_shape), "angle": 1}[family.more]
-    found = _kept(family, outputs, more, threshold, iou)
+    if "dets" in outputs:
+        found = _chosen(family, outputs, more, threshold, iou, how.get("score_threshold"))
+    else:
+        found = _kept(family, outputs, more, threshold, iou)
     classes = how.get("num_classes") if found.classes is None else found.classes
     if family.more == "angle":
         return _rotated(found, placement), classes
@@ -144,18 +156,30 @@ def detect(
 
 def _kept(family: Family, outputs: Outputs, more: int, threshold: float | None, iou: float | None) -> Candidates:
     """The candidates above the threshold that suppression leaves; `more` values follow the classes of each."""
-    for name, given in (("threshold", threshold), ("iou", iou)):
-        if given is not None and not 0 <= given <= 1:
-            raise InputError(f"The {name} is {given}; it can be 0 to 1.")
     threshold = family.threshold if threshold is None else threshold
-    if "dets" in outputs:
-        if iou is not None:
-            raise InputError("This network needs no suppression of boxes: there is no iou to choose.")
-        return from_detections(outputs, threshold, more)
     found = family.read(outputs, threshold, **({"more": more} if more else {}))
     found = found[np.argsort(-found.scores, kind="stable")[:MOST]]
     boxes = np.concatenate([found.boxes, found.more], 1) if family.more == "angle" else found.boxes
     return found[family.suppress(boxes, found.scores, found.labels, family.iou if iou is None else iou)]
+
+
+def _chosen(
+    family: Family, outputs: Outputs, more: int, threshold: float | None, iou: float | None, least: float | None
+) -> Candidates:
+    """The detections of a network that suppresses boxes itself, or needs not to; it left out scores up to `least`."""
+    if iou is not None:
+        raise InputError(
+            "This network needs no suppression of boxes: there is no iou to choose. One that was defined with "
+            "nms='in_network' takes iou_threshold there."
+        )
+    if threshold is not None and least is not None and threshold < least:
+        raise InputError(
+            f"The threshold is {threshold}, and this network was defined with score_threshold={least}: it has left out "
+            "what is below. Define it with a lower one."
+        )
+    if threshold is None:
+        threshold = family.threshold if least is None else least
+    return from_detections(outputs, threshold, more)
 
 
 def _to_picture(points: np.ndarray, placement: np.ndarray) -> np.ndarray:

@@ -111,6 +111,8 @@ def from_pairs(outputs: Outputs, threshold: float, several: bool = False) -> Can
 def from_detections(outputs: Outputs, threshold: float, more: int = 0) -> Candidates:
     """Networks that need no suppression: `dets`, (n, 6 + more), rows of a box, its score, its class, and more.
 
+    Where such a network found fewer things than it has rows, the rest have the score 0; they are no detections.
+
     Raises:
         InputError: the output is of another shape, or holds NaN or infinity.
     """

@@ -45,6 +45,11 @@ def draw(
     """
     check_image(image)
     known = table(names) if isinstance(names, str) and names else names or None
+    if not isinstance(known, (Skeleton, Classes, type(None))):
+        raise InputError(
+            f"Names are a table of netdefs.vision.names, or the name of one, not a {type(names).__name__}: "
+            "Classes(tuple(names), palette(len(names))) makes one of a list."
+        )
     canvas = image.copy()
     pen = _Pen(canvas)
     found = list(instances)

@@ -11,7 +11,7 @@ from netdefs.core.errors import InputError
 from netdefs.vision.boxes import FAMILIES, detect
 from netdefs.vision.draw import draw
 from netdefs.vision.fields import assemble
-from netdefs.vision.grouping import Peaks, aggregate, decode_grouping, decode_peaks
+from netdefs.vision.grouping import Peaks, aggregate, decode_grouping, decode_peaks, rules_for
 from netdefs.vision.heatmap import decode_heatmaps, merge_flipped
 from netdefs.vision.instance import Instance
 from netdefs.vision.masks import decode_mask, overlay
@@ -19,6 +19,7 @@ from netdefs.vision.names import Classes, Skeleton, palette, table
 
 Outputs = Mapping[str, np.ndarray]
 Names = Skeleton | Classes | None
+How = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ class Found:
 def decode(
     outputs: Outputs,
     crops: Sequence[Crop],
-    how: Mapping[str, Any],
+    how: How,
     class_names: Sequence[str] | None = None,
     *,
     threshold: float | None = None,
@@ -88,7 +89,7 @@ def decode(
         outputs: by name, (crops, ...); those of the mirrored crops, if any, are called `<name>/flipped`.
         crops: what they show.
         how: the fields of `netdefs.core.preprocess.Decode`; an engine keeps them as `engine.info["decode"]`. For
-            detectors also what `netdefs.vision.boxes.detect` takes.
+            detectors also what `netdefs.vision.boxes.detect` takes, for masks the `align_corners` of `decode_mask`.
         class_names: the classes' names, if they are not the model's usual ones.
         threshold: of detectors, the score above which a thing counts; by default what the network's own code has.
         iou: of detectors, how far two boxes of one class may overlap; likewise.
@@ -112,10 +113,12 @@ def decode(
     elif threshold is not None or iou is not None:
         raise InputError(f"A threshold and an iou are for detectors; this network's outputs are decoded as {method!r}.")
     else:
-        found, classes = METHODS[method](outputs, crops, names)
+        found, classes = METHODS[method](outputs, crops, names, how)
     if class_names is not None:
         if classes is None:
             classes = max(len(class_names), 1 + max((each.label or 0 for each in found.instances), default=-1))
+        if method not in FAMILIES and not classes:
+            raise InputError(f"Names are for classes, and this network's outputs, decoded as {method!r}, have none.")
         if len(class_names) != classes:
             raise InputError(f"There are {len(class_names)} names, and the network has {classes} classes.")
         names = Classes(tuple(class_names), palette(len(class_names)))
@@ -128,7 +131,7 @@ def decode(
     return dataclasses.replace(found, names=names, outputs=outputs)
 
 
-def _classes(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Found, int]:
+def _classes(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
     """Softmax of `logits`, or `prob` as it is."""
     if "prob" in outputs:
         probabilities = outputs["prob"][0]
@@ -139,21 +142,25 @@ def _classes(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Fou
     return Found(probabilities=probabilities), len(probabilities)
 
 
-def _mask(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Found, int]:
+def _mask(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
     crop, logits = crops[0], outputs["logits_stride4"][0]
-    return Found(labels=decode_mask(logits, crop.placement, crop.size, crop.shape)), len(logits)
+    labels = decode_mask(logits, crop.placement, crop.size, crop.shape, how.get("align_corners", False))
+    return Found(labels=labels), len(logits)
 
 
-def _heatmap(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Found, int]:
-    """One heat map a keypoint, one crop a person. The last one of OpenPose's hand is the background's."""
-    output = "heatmap_22" if "heatmap_22" in outputs else "heatmaps"
-    keypoints = slice(21 if output == "heatmap_22" else None)
+def _heatmap(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
+    """One heat map a keypoint, one crop a person. The last one of OpenPose's hand is the background's.
+
+    A pixel of OpenPose's maps is the middle of its eight of the input, so a mirror does not put them off.
+    """
+    hand = "heatmap_22" in outputs
+    output = "heatmap_22" if hand else "heatmaps"
+    keypoints = slice(21 if hand else None)
     heatmaps = outputs[output][:, keypoints]
     if f"{output}/flipped" in outputs:
-        if not isinstance(names, Skeleton) or len(names.keypoints) != heatmaps.shape[1]:
-            raise InputError("Which keypoints change places in a mirror is not known for this network: it has others.")
-        heatmaps = merge_flipped(heatmaps, outputs[f"{output}/flipped"][:, keypoints], names.flip_pairs)
-    found = decode_heatmaps(heatmaps, np.stack([crop.placement for crop in crops]), crops[0].size)
+        flipped = outputs[f"{output}/flipped"][:, keypoints]
+        heatmaps = merge_flipped(heatmaps, flipped, _pairs(names, heatmaps.shape[1]), shift=not hand)
+    found = decode_heatmaps(heatmaps, np.stack([crop.placement for crop in crops]), crops[0].size, centered=hand)
     people = []
     for crop, points in zip(crops, found, strict=True):
         box = None if crop.box is None else np.asarray(crop.box, np.float32)
@@ -161,31 +168,42 @@ def _heatmap(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Fou
     return Found(instances=people), 0
 
 
-def _grouping(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Found, int]:
+def _pairs(names: Names, keypoints: int) -> tuple[tuple[int, int], ...]:
+    """The keypoints that change places in a mirror."""
+    if not isinstance(names, Skeleton) or len(names.keypoints) != keypoints:
+        raise InputError("Which keypoints change places in a mirror is not known for this network: it has others.")
+    return names.flip_pairs
+
+
+def _grouping(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
     """HigherHRNet: its two stages, what it aggregated itself, or the peaks that it found itself."""
     crop, one = crops[0], {name: value[0] for name, value in outputs.items()}
     if "tags/flipped" in one:
         raise InputError("A mirrored picture can be averaged in only before a network aggregates its stages itself.")
     if "scores" in one:
         peaks = Peaks(one["scores"], one["x"], one["y"], one["tags"][..., None])
-        return Found(instances=decode_peaks(peaks, crop.size, crop.placement, crop.size)), 0
+        rules = rules_for(len(peaks.scores))
+        return Found(instances=decode_peaks(peaks, crop.size, crop.placement, crop.size, rules)), 0
     if "tags" in one:
-        return Found(instances=decode_grouping(one["heatmaps"], one["tags"][None], crop.placement, crop.size)), 0
+        heatmaps, tags = one["heatmaps"], one["tags"][None]
+        people = decode_grouping(heatmaps, tags, crop.placement, crop.size, rules_for(len(heatmaps)))
+        return Found(instances=people), 0
     stages = "stage0_heatmaps_and_tags", "stage1_heatmaps"
     flipped = [one[f"{stage}/flipped"] for stage in stages if f"{stage}/flipped" in one] or None
-    pairs = names.flip_pairs if isinstance(names, Skeleton) else ()
+    pairs = () if flipped is None else _pairs(names, len(one["stage1_heatmaps"]))
     heatmaps, tags = aggregate([one[stage] for stage in stages], crop.size, flipped, pairs)
-    return Found(instances=decode_grouping(heatmaps, tags, crop.placement, crop.size)), 0
+    people = decode_grouping(heatmaps, tags, crop.placement, crop.size, rules_for(len(heatmaps)))
+    return Found(instances=people), 0
 
 
-def _fields(outputs: Outputs, crops: Sequence[Crop], names: Names) -> tuple[Found, int]:
+def _fields(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
     crop = crops[0]
     people = assemble(outputs["heatmap_19"][0], outputs["paf_38"][0], crop.placement, crop.size)
     return Found(instances=people), 0
 
 
 # Each gives what was found, and how many classes the network tells apart.
-METHODS: Mapping[str, Callable[[Outputs, Sequence[Crop], Names], tuple[Found, int]]] = MappingProxyType(
+METHODS: Mapping[str, Callable[[Outputs, Sequence[Crop], Names, How], tuple[Found, int]]] = MappingProxyType(
     {"classes": _classes, "mask": _mask, "heatmap": _heatmap, "grouping": _grouping, "fields": _fields}
 )
 FLIPPING = ("heatmap", "grouping")

@@ -56,6 +56,15 @@ class TagRules:
 COCO = TagRules()
 
 
+def rules_for(keypoints: int) -> TagRules:
+    """COCO's rules for people of so many keypoints: upstream takes those of its order that there are.
+
+    Keypoints that COCO's people lack come last.
+    """
+    order = [*COCO.order, *range(len(COCO.order), keypoints)]
+    return dataclasses.replace(COCO, order=tuple(k for k in order if k < keypoints))
+
+
 def decode_grouping(
     heatmaps: Any, tags: Any, placement: np.ndarray, input_size: tuple[int, int], rules: TagRules = COCO
 ) -> list[Instance]:

@@ -10,8 +10,8 @@ from netdefs.vision.geometry import to_picture
 from netdefs.vision.maps import checked, checked_placements, checked_size, slopes
 
 
-def decode_heatmaps(heatmaps: Any, placements: Any, input_size: tuple[int, int]) -> np.ndarray:
-    """Where in the picture the keypoints of crops are: the highest pixel of each map, and a bit slopess its neighbours.
+def decode_heatmaps(heatmaps: Any, placements: Any, input_size: tuple[int, int], centered: bool = False) -> np.ndarray:
+    """Where in the picture the keypoints of crops are: the highest pixel of each map, and a bit towards its neighbours.
 
     The bit is a quarter of a pixel of the map, along each axis to the side whose neighbour is higher; at the outermost
     pixels, and one further at the left and at the top, there is none. It is upstream's rule.
@@ -20,6 +20,8 @@ def decode_heatmaps(heatmaps: Any, placements: Any, input_size: tuple[int, int])
         heatmaps: (N, K, h, w), one per keypoint; a background's is to be left out.
         placements: (N, 2, 3), from `netdefs.vision.placement`: where each crop lies.
         input_size: (height, width) of the network's input; its coordinates are the map's times input_size / (h, w).
+        centered: a pixel of the map is for the middle of the input's pixels that it stands for, as in OpenPose, and not
+            for the first of them, as in the networks that are trained with the rule above.
 
     Returns:
         (N, K, 3) float32: x, y in the picture and the map's highest value; NaN, NaN, 0 if that is not above 0.
@@ -40,7 +42,8 @@ def decode_heatmaps(heatmaps: Any, placements: Any, input_size: tuple[int, int])
     rises = np.stack(slopes(heatmaps.reshape(-1, height, width), np.arange(len(flat)), ys, xs), -1)
     inner = (xs > 1) & (xs < width - 1) & (ys > 1) & (ys < height - 1)
     points = np.stack([xs, ys], -1) + 0.25 * np.sign(rises) * inner[:, None]
-    points = points * (input_size[1] / width, input_size[0] / height)
+    middle = 0.5 if centered else 0.0
+    points = (points + middle) * (input_size[1] / width, input_size[0] / height) - middle
     points = to_picture(points.reshape(count, keypoints, 2), placements)
     found = np.concatenate([points, scores.reshape(count, keypoints, 1)], -1)
     found[found[..., 2] <= 0] = np.nan, np.nan, 0

@@ -22,19 +22,27 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A picture file as (H, W, 3) uint8 in BGR order, turned as its EXIF data says.
 
     Raises:
-        InputError: the file is not there or is no picture that OpenCV can read.
+        InputError: the file is not there or is no picture that OpenCV can read, or it has too many pixels for it.
     """
     cv2 = require("cv2", "vision")
     if not Path(path).is_file():
         raise InputError(f"There is no picture {path}.")
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if Path(path).stat().st_size else None
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if Path(path).stat().st_size else None
+    except cv2.error as error:  # a size that it refuses
+        raise InputError(f"OpenCV can't read the picture {path}: {error.err or error}.") from error
     if image is None:
         raise InputError(f"{path} is not a picture that OpenCV can read (JPEG, PNG, BMP, WebP, TIFF ...).")
     return np.asarray(image)
 
 
 def check_image(image: np.ndarray) -> None:
-    """Raises InputError unless `image` is (H, W, 3) uint8 and not empty."""
+    """Raises InputError unless `image` is an array of (H, W, 3) uint8 and not empty."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(
+            f"A picture is a numpy array of (height, width, 3) uint8, BGR, not a {type(image).__name__}: "
+            "netdefs.vision.read_image makes one of a file."
+        )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise InputError(f"A picture is (height, width, 3) of uint8, not {image.shape} of {image.dtype}.")
 
@@ -119,12 +127,13 @@ def _normalized(image: np.ndarray, recipe: Mapping[str, Any]) -> np.ndarray:
     mean, std = (np.asarray(recipe[key], np.float32) for key in ("mean", "std"))
     if {mean.shape, std.shape} != {(CHANNELS[color],)}:
         raise InputError(f"{color} has {CHANNELS[color]} channels, but mean is {recipe['mean']}, std {recipe['std']}.")
-    if color == "RGB":
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    elif color == "GRAY":
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[:, :, None]
-    values = (image.astype(np.float32) / 255 - mean) / std
-    return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
+    planes = cv2.split(image) if color != "GRAY" else (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY),)
+    # A byte has 256 values only: they are normalized once, and looked up.
+    tables = ((np.arange(256, dtype=np.float32)[:, None] / 255 - mean) / std).T
+    values = np.empty((1, len(planes), *image.shape[:2]), np.float32)
+    for plane, table, normalized in zip(planes[:: -1 if color == "RGB" else 1], tables, values[0], strict=True):
+        cv2.LUT(plane, np.ascontiguousarray(table), normalized)
+    return values
 
 
 def _around(shape: Sequence[int], size: tuple[int, int], box: Sequence[float], margin: float) -> np.ndarray:

@@ -13,7 +13,13 @@ from netdefs.vision.maps import checked, checked_placements, checked_size
 PIECE = 1 << 17
 
 
-def decode_mask(logits: Any, placement: np.ndarray, input_size: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+def decode_mask(
+    logits: Any,
+    placement: np.ndarray,
+    input_size: tuple[int, int],
+    shape: tuple[int, ...],
+    align_corners: bool = False,
+) -> np.ndarray:
     """The class of every pixel of a picture: logits resized to it bilinearly, and the class with the highest one.
 
     Besides the logits and the result, it needs about 3 MB: the picture is made piece by piece, class by class.
@@ -23,6 +29,7 @@ def decode_mask(logits: Any, placement: np.ndarray, input_size: tuple[int, int],
         placement: (2, 3) from `netdefs.vision.placement`; without rotation.
         input_size: (height, width) of the network's input.
         shape: (height, width) of the picture; what follows is ignored.
+        align_corners: the outermost pixels of the logits lie on those of the input, as in torch's resize of this name.
 
     Returns:
         (height, width) uint8, or uint16 if there are more than 256 classes. Of equal classes it is the first.
@@ -38,8 +45,9 @@ def decode_mask(logits: Any, placement: np.ndarray, input_size: tuple[int, int],
     if placement[0, 1] or placement[1, 0]:
         raise InputError(f"The placement {placement.tolist()} turns the picture; masks are made of upright ones only.")
     height, width = checked_size("The picture's size", shape[:2])
-    top, bottom, down = _between(placement[1, 1], placement[1, 2], height, input_size[0], logits.shape[1])
-    left, right, across = _between(placement[0, 0], placement[0, 2], width, input_size[1], logits.shape[2])
+    vertical, horizontal = (input_size[0], logits.shape[1]), (input_size[1], logits.shape[2])
+    top, bottom, down = _between(placement[1, 1], placement[1, 2], height, *vertical, align_corners)
+    left, right, across = _between(placement[0, 0], placement[0, 2], width, *horizontal, align_corners)
     labels = np.zeros((height, width), np.uint8 if len(logits) <= 256 else np.uint16)
     sideways = logits.transpose(0, 2, 1)
     step = max(PIECE // width, 1)
@@ -89,7 +97,9 @@ def overlay(image: np.ndarray, labels: np.ndarray, palette: Any, opacity: float 
     return np.asarray(cv2.addWeighted(image, 1 - opacity, colors.astype(np.uint8)[labels], opacity, 0))
 
 
-def _between(scale: float, offset: float, count: int, input_size: int, cells: int) -> tuple[np.ndarray, ...]:
+def _between(
+    scale: float, offset: float, count: int, input_size: int, cells: int, align_corners: bool
+) -> tuple[np.ndarray, ...]:
     """For `count` pixels along one axis: the cells of the logits before and after, and how far along each pixel is."""
     where = np.arange(count) * scale + offset  # in the input
     if where.min() < -0.5 - abs(scale) or where.max() > input_size - 0.5 + abs(scale):
@@ -97,7 +107,11 @@ def _between(scale: float, offset: float, count: int, input_size: int, cells: in
             f"The picture lies at {where.min():.1f} to {where.max():.1f} of an input of {input_size} pixels: there are "
             "no classes for what the network did not see. Use the fit 'squeeze', 'letterbox' or 'corner'."
         )
-    where = np.clip((where + 0.5) * cells / input_size - 0.5, 0, cells - 1)  # as cv2.resize and torch have it
+    if align_corners:
+        where = where * ((cells - 1) / max(input_size - 1, 1))
+    else:  # as cv2.resize has it too
+        where = (where + 0.5) * cells / input_size - 0.5
+    where = np.clip(where, 0, cells - 1)
     before = where.astype(np.int64)
     return before, np.minimum(before + 1, cells - 1), (where - before).astype(np.float32)
 

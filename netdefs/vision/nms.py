@@ -8,6 +8,8 @@ threshold of 0.45 in one of four. It also compares every pair, 8 s for 30,000 bo
 
 import numpy as np
 
+from netdefs.core.suppression import rounded_down
+
 EPS = 1e-7  # of probiou
 BLOCK = 64  # boxes that are compared with all others at once
 
@@ -29,10 +31,7 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float, limit: int | No
     Source: nms_kernel_impl in torchvision/csrc/ops/cpu/nms_kernel.cpp of pytorch/vision (BSD-3-Clause), whose results
     these are, to the last bit.
     """
-    # The overlap is float32 there and the threshold is not: rounded down, it gives the same answers.
-    bound = np.float32(threshold)
-    if float(bound) > threshold:
-        bound = np.nextafter(bound, np.float32(-1))
+    bound = rounded_down(threshold)  # the overlap is float32 there, and the threshold is not
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []
     left = np.ascontiguousarray(boxes[order].T, np.float32)

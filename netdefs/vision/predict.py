@@ -8,7 +8,7 @@ import numpy as np
 
 from netdefs.core.errors import InputError
 from netdefs.vision.found import Crop, Found, decode
-from netdefs.vision.image import placement, preprocess, size_of
+from netdefs.vision.image import check_image, placement, preprocess, size_of
 
 Boxes = Sequence[Sequence[float]] | np.ndarray
 
@@ -39,7 +39,7 @@ def predict(
         iou: for detectors, how far two boxes of one class may overlap; likewise.
 
     Raises:
-        InputError: the picture or a box can't be used, or the engine does not say what it wants.
+        InputError: the picture or a box can't be used, or it is no engine or one that does not say what it wants.
     """
     pictures = [(image, boxes)]
     return next(predict_many(engine, pictures, flip=flip, class_names=class_names, threshold=threshold, iou=iou))
@@ -54,7 +54,22 @@ def predict_many(
     threshold: float | None = None,
     iou: float | None = None,
 ) -> Iterator[Found]:
-    """`predict` for pictures and their boxes: in order, in batches as large as the engine takes at once."""
+    """`predict` for many pictures and their boxes: in order, in batches of the engine's usual size.
+
+    Args:
+        pictures: (image, boxes) each; boxes is None for the whole picture. They are read when it is their turn.
+
+    Yields:
+        A Found for each picture.
+
+    Raises:
+        InputError: as `predict`.
+    """
+    if not (hasattr(engine, "run") and hasattr(engine, "profile")):
+        raise InputError(
+            f"Pictures go through an engine, not a {type(engine).__name__}: netdefs.load_engine reads one from a file, "
+            "netdefs.build makes one of a network."
+        )
     info = engine.info
     if "preprocess" not in info or "decode" not in info:
         raise InputError("This engine does not say how it wants pictures and what its outputs mean: use Engine.run.")
@@ -68,7 +83,13 @@ def predict_many(
     counts: list[int] = []  # how many crops each picture has that was read so far
 
     def crops() -> Iterator[tuple[np.ndarray, Crop]]:
-        for image, boxes in pictures:
+        for pair in pictures:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise InputError(
+                    f"predict_many takes pairs (image, boxes), where boxes may be None, not a {type(pair).__name__}."
+                )
+            image, boxes = pair
+            check_image(image)
             wanted = _boxes(boxes, info["preprocess"])
             counts.append(len(wanted))
             for box in wanted:
@@ -118,4 +139,7 @@ def _boxes(boxes: Boxes | None, recipe: Mapping[str, Any]) -> list[tuple[float, 
         return [None]
     if recipe["fit"] != "box":
         raise InputError("This model looks at whole pictures: it takes no boxes.")
-    return [tuple(float(number) for number in box) for box in boxes]
+    try:
+        return [tuple(float(number) for number in box) for box in boxes]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Boxes are a list of (x1, y1, x2, y2), even if there is only one, not {boxes!r}.") from error

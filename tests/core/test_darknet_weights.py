@@ -1,4 +1,4 @@
-"""Darknet's .cfg and .weights files: what is read, and what the errors say."""
+"""Darknet's .weights files, and gen_wts.py with them: what is read, and what the errors say."""
 
 import importlib.util
 import json
@@ -9,28 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 import netdefs
 from examples.seeded import seed_weights
-from netdefs.core.darknet_cfg import parse_cfg, read_cfg
-from netdefs.core.darknet_layers import Conv, Detect, Pool, Reorg, Route, Shortcut, Upsample, with_heads
+from netdefs.core.darknet_layers import Conv, Detect, with_heads
 from netdefs.core.darknet_weights import read_darknet, value_count
 from netdefs.core.errors import CheckpointError, FileError
+from tests.core.darknet_files import NETWORKS, SMALL, small, text_of, write
 from tests.reference.yolov2 import Darknet, Yolo
 from tests.reference.yolov3 import yolov3_tiny
 from tests.reference.yolov4 import TINY, yolov4_tiny
 
-NETWORKS = {
-    "yolov2": netdefs.yolov2.LAYERS,
-    "yolov3": netdefs.yolov3.YOLOV3,
-    "yolov3-spp": netdefs.yolov3.SPP,
-    "yolov3-tiny": netdefs.yolov3.TINY,
-    "yolov4-darknet": netdefs.yolov4.VARIANTS["yolov4-darknet"]["layers"],
-    "yolov4-tiny": netdefs.yolov4.TINY,
-    "yolov4-csp": netdefs.yolov4.CSP,
-}
 # Bytes of the files that https://pjreddie.com/darknet/yolo and AlexeyAB/darknet's releases offer.
 PUBLISHED = {
     "yolov2": 203_934_260,
@@ -40,67 +29,6 @@ PUBLISHED = {
     "yolov4-tiny": 24_251_276,
     "yolov4-csp": 211_944_840,
 }
-SMALL = """\
-[net]
-width = 64    # what is trained with does not matter here
-height=64
-channels=3
-
-[convolutional]
-batch_normalize=1
-filters=4
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[convolutional]
-batch_normalize=1
-filters=6
-size=1
-activation=leaky
-
-[route]
-layers=-1, -2
-
-# the head
-[convolutional]
-filters=14
-size=1
-stride=1
-pad=1
-activation=linear
-
-[yolo]
-mask = 1,2
-anchors = 5,6, 10,14,  23,27
-classes=2
-"""
-ANCHORS = [(10, 14), (23, 27)]
-
-
-def small(num_classes=2, activation="leaky"):
-    """The network of SMALL in PyTorch."""
-    return seed_weights(Darknet(f"[{activation}] 4/ 6' @-1,-2 head yolo", [Yolo(ANCHORS, 2)], num_classes))
-
-
-HEADER = struct.pack("<iiiq", 0, 2, 5, 32_000_000)  # version, pictures seen
-
-
-def write(path, module, header=HEADER):
-    """A darknet file of a module: batch norm or bias first, then the convolution."""
-    state = {key: value.numpy() for key, value in module.state_dict().items()}
-    parts = [header]
-    for key in state:
-        conv, _, last = key.rpartition(".")
-        if ".conv" in conv and last == "weight":
-            bn = conv.replace("conv", "bn")
-            first = [f"{bn}.{name}" for name in ("bias", "weight", "running_mean", "running_var")]
-            for name in first if f"{bn}.bias" in state else [f"{conv}.bias"]:
-                parts.append(state[name].tobytes())
-            parts.append(state[key].tobytes())
-    path.write_bytes(b"".join(parts))
-    return path
 
 
 def check_same(checkpoint, module):
@@ -110,51 +38,10 @@ def check_same(checkpoint, module):
         np.testing.assert_array_equal(checkpoint.state_dict[key], value.numpy(), err_msg=key)
 
 
-def text_of(layers):
-    """A cfg file with these layers."""
-    lines = ["[net]", "width=416"]
-    for layer in layers:
-        if isinstance(layer, Conv):
-            lines += ["[convolutional]", f"filters={layer.filters}", f"size={layer.size}", f"stride={layer.stride}"]
-            lines += ["pad=1", f"activation={layer.activation}"] + ["batch_normalize=1"] * layer.batch_norm
-        elif isinstance(layer, Pool):
-            lines += ["[maxpool]", f"size={layer.size}", f"stride={layer.stride}"]
-        elif isinstance(layer, Route):
-            lines += ["[route]", "layers = " + ", ".join(map(str, layer.layers))]
-            lines += [f"groups={layer.groups}", f"group_id={layer.group}"] if layer.groups > 1 else []
-        elif isinstance(layer, Shortcut):
-            lines += ["[shortcut]", f"from={layer.layer}", "activation=linear"]
-        elif isinstance(layer, Upsample | Reorg):
-            lines += [f"[{type(layer).__name__.lower()}]", f"stride={layer.stride}"]
-        elif isinstance(layer, Detect) and layer.softmax:
-            cells = [f"{side / layer.stride!r}" for anchor in layer.anchors for side in anchor]
-            lines += ["[region]", "anchors=" + ", ".join(cells), "coords=4", "softmax=1"]
-        else:
-            sides = [f"{side}" for anchor in layer.anchors for side in anchor]
-            lines += ["[yolo]", "mask=" + ",".join(map(str, range(len(layer.anchors)))), f"anchors={', '.join(sides)}"]
-            lines += [f"scale_x_y={layer.scale_xy}", f"new_coords={int(layer.new_coords)}"]
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_cfg_of_the_zoos_layers_is_read_as_they_are(name):
-    """Strides are not written: they follow from the layers, and are those in the zoo's tables."""
-    layers = with_heads(NETWORKS[name], 80)
-    assert parse_cfg(text_of(layers), "x.cfg") == layers
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_files_have_the_published_size(name):
     header = 16 if name == "yolov2" else 20  # of YOLOv2's days
     assert 4 * value_count(with_heads(NETWORKS[name], 80)) + header == PUBLISHED[name]
-
-
-def test_a_small_cfg(tmp_path):
-    (tmp_path / "small.cfg").write_text(SMALL)
-    assert read_cfg(tmp_path / "small.cfg") == [
-        *[Conv(4, 3, 2), Conv(6, 1), Route((-1, -2))],
-        *[Conv(14, 1, activation="linear", batch_norm=False), Detect(((10, 14), (23, 27)), 2)],
-    ]
 
 
 @pytest.mark.parametrize(
@@ -252,72 +139,6 @@ def test_missing_files(tmp_path):
     path = write(tmp_path / "x.weights", small())
     with pytest.raises(FileError, match=r"There is no cfg file .*y.cfg"):
         read_darknet(path, tmp_path / "y.cfg")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "has no section, such as [net]"),
-        ("import torch\n", "line 1: 'import torch' is neither a [section] nor an option"),
-        ("[convolutional]\nfilters=3\n", "line 1: [convolutional] comes first, where [net] must be"),
-        ("[net]\nchannels=1\n", "[net] has channels=1, and netdefs knows it with channels=3 only"),
-        ("[net]\n[lstm]\n", "line 2: [lstm] is a layer that netdefs does not know. It knows [convolutional]"),
-        ("[net]\n[maxpool]\nsize=2\n", "is followed by no [convolutional]"),
-        ("[net]\n[convolutional]\nfilters=many\n", "line 2: [convolutional] needs filters=NUMBER, not filters=many"),
-        ("[net]\n[convolutional]\nfilters=0\n", "has filters=0, which must be at least 1"),
-        ("[net]\n[convolutional]\nsize=3\npad=0\n", "has pad=0, and netdefs knows it with pad=1 only"),
-        ("[net]\n[convolutional]\ndilation=2\n", "has dilation=2"),
-        ("[net]\n[convolutional]\nshare_index=0\n", "shares the weights of another layer"),
-        ("[net]\n[convolutional]\n[route]\nlayers=-2\n", "is layer 1 and refers to layer -2"),
-        ("[net]\n[convolutional]\n[route]\nlayers=5\n", "is layer 1 and refers to layer 5"),
-        ("[net]\n[convolutional]\n[route]\n", "needs layers=NUMBER, NUMBER ..., not layers="),
-        ("[net]\n[convolutional]\n[route]\nlayers=-1\ngroups=2\ngroup_id=2\n", "has group_id=2, and groups=2"),
-        ("[net]\n[convolutional]\n[shortcut]\nfrom=-1\nactivation=leaky\n", "has activation=leaky"),
-        ("[net]\n[convolutional]\n[yolo]\nanchors=1,2,3\n", "which are no pairs of width and height"),
-        ("[net]\n[convolutional]\n[yolo]\nanchors=1,2\nmask=1\n", "has mask=1, and 1 anchors, counted from 0"),
-        ("[net]\n[convolutional]\n[maxpool]\n[yolo]\nanchors=1,2\n", "has no [convolutional] right before it"),
-        ("[net]\n[convolutional]\n[region]\nanchors=1,2\ntree=9k.tree\n", "has a tree of classes"),
-    ],
-)
-def test_what_is_wrong_with_a_cfg(text, words):
-    with pytest.raises(CheckpointError) as error:
-        parse_cfg(text, "my.cfg")
-    assert "my.cfg" in str(error.value) and words in str(error.value)
-
-
-LINES = [
-    "[net]",
-    "[convolutional]",
-    "[route]",
-    "[shortcut]",
-    "[yolo]",
-    "[region]",
-    "[upsample]",
-    "[reorg]",
-    "[maxpool]",
-]
-LINES += [
-    "filters=4",
-    "filters=-1",
-    "size=2",
-    "stride=0",
-    "layers=-1,0",
-    "layers=,",
-    "from=-1",
-    "mask=0",
-    "mask=nan",
-    "=",
-]
-LINES += ["anchors=1,2", "anchors=inf,1", "groups=2", "group_id=1", "scale_x_y=x", "new_coords=1", "[", "# no", "a=b=c"]
-
-
-@given(st.lists(st.sampled_from(LINES), max_size=20))
-def test_any_cfg_is_read_or_refused(lines):
-    try:
-        layers = parse_cfg("\n".join(["[net]", *lines]), "x.cfg")
-    except CheckpointError:
-        return
-    assert value_count(layers) >= 0
 
 
 @pytest.fixture(scope="module")

@@ -226,7 +226,8 @@ def test_a_module_that_takes_another_path_each_time():
 
 def test_the_terminal_shows_what_is_wrong_and_its_neighbors(wrong):
     text = str(wrong)
-    assert text.startswith("net: output logits is wrong (relative error ")
+    assert text.startswith("weights           All 60 weights are identical to PyTorch")
+    assert "\noutputs           net: output logits is wrong (relative error " in text
     lines = [line.split() for line in text.splitlines()]
     shown = [line[0] for line in lines if line and line[-1] in ("ok", "inherited", "error")]
     assert shown == ["branches.high", "branches.low", "up", "mix", "fc1", "fc2", "logits"]

@@ -297,14 +297,16 @@ def another_order_of_a_concat(step: Step, plant: Plant) -> Any:
 @fault("split_order", "split", behind=True)
 def another_order_of_a_split(step: Step, plant: Plant) -> Any:
     parts = step.run()
-    return [parts[1], parts[0], *parts[2:]] if parts[0].shape == parts[1].shape else parts
+    same = tuple(parts[0].shape) == tuple(parts[1].shape)
+    return [parts[1], parts[0], *parts[2:]] if same else parts
 
 
 @fault("branch", "add", fits=lambda call: hasattr(call.b, "shape"))
 def another_branch_added(step: Step, plant: Plant) -> Any:
     a, b = step.arguments["a"], step.arguments["b"]
     shape = tuple(b.shape)
-    others = [t for t in plant.made if tuple(t.shape) == shape and t.name not in (a.name, b.name)]
+    near = {a.name, b.name, *step.made_of(b)}  # without its ReLU the right branch would be another mistake
+    others = [t for t in plant.made if tuple(t.shape) == shape and t.name not in near]
     return step.run(b=plant.rng.choice(others[-8:])) if others else step.run()
 
 

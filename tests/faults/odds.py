@@ -1,4 +1,4 @@
-"""A made-up network with what few networks of the zoo have: windows that hang over, groups, shuffles, aligned corners."""
+"""A made-up network with what few of the zoo have: windows that hang over, groups, shuffles, aligned corners."""
 
 import torch
 from torch import Tensor, nn

@@ -76,6 +76,14 @@ class Step:
     def identity(self) -> Any:
         return self.named(self.net.definition.add_identity(self.x), None, self.x)
 
+    def made_of(self, tensor: Any) -> list[str]:
+        """The names of what the layer that makes a tensor reads."""
+        definition = self.net.definition
+        for layer in (definition.get_layer(i) for i in range(definition.num_layers)):
+            if any(layer.get_output(j).name == tensor.name for j in range(layer.num_outputs)):
+                return [layer.get_input(j).name for j in range(layer.num_inputs)]
+        return []
+
     def forget_weights(self) -> None:
         """What the call would have taken is knowingly left unused."""
         self.net.weights.ignore(f"{self.path}.*")
@@ -84,6 +92,7 @@ class Step:
         """The call's result under another name, so that something else can have the call's own."""
         prefix = f"{self.path}.exact"
         take, eps = Weights.take, Weights.eps
+        self.net.weights.ignore(f"{self.path}.num_batches_tracked")
         with contextlib.ExitStack() as stack:
             stack.enter_context(
                 mock.patch.object(Weights, "take", lambda w, key, shape: take(w, key.replace(prefix, self.path), shape))

@@ -10,6 +10,7 @@ import numpy as np
 import netdefs
 from netdefs.core.errors import NetdefsError
 from netdefs.debug.subject import execute
+from netdefs.engine import emulate
 from tests.faults.catalogue import CATALOGUE, Fault
 from tests.faults.networks import Subject, subject
 from tests.faults.planting import Plant, planted
@@ -68,7 +69,7 @@ def plant(fault: Fault, where: Subject, rng: random.Random) -> Planted | None:
 def _shows(where: Subject, fault: Fault, network: Any, name: str) -> bool:
     """Whether the first wrong tensor differs from the right network's, which no report is asked for."""
     right, wrong = (_value(net, name, where.x) for net in (where.define(fault.precision), network))
-    if wrong is None or right.shape != wrong.shape:
+    if right is None or wrong is None or right.shape != wrong.shape:
         return True
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.linalg.norm((right - wrong).astype(np.float64)) / np.linalg.norm(right.astype(np.float64))
@@ -76,8 +77,6 @@ def _shows(where: Subject, fault: Fault, network: Any, name: str) -> bool:
 
 
 def _value(network: Any, name: str, x: np.ndarray) -> np.ndarray | None:
-    from netdefs.engine import emulate
-
     try:
         model = netdefs.to_onnx(network, outputs=[name])
     except NetdefsError:
@@ -113,7 +112,7 @@ def score(found: Planted) -> Score:
     """Compares, and looks at what the report says."""
     report = netdefs.compare(found.network, found.subject.module, found.subject.x)
     first = report.first_bad.name if report.first_bad else ""
-    cause = getattr(report, "cause", None)
+    cause = report.cause
     kind, text = (cause.kind, cause.text) if cause else ("none", "")
     right = kind == found.fault.cause and found.detail in text
     return Score(
@@ -123,7 +122,7 @@ def score(found: Planted) -> Score:
         wanted=found.fault.cause,
         cause=kind,
         first=first,
-        first_right=first == found.first and report.first_bad.verdict == "own error",
+        first_right=bool(report.first_bad and report.first_bad.verdict == "own error" and first == found.first),
         cause_right=right,
         text=text or report.verdict,
     )

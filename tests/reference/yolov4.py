@@ -1,7 +1,7 @@
 """YOLOv4 in PyTorch: darknet's form, Tianxiaomo's and WongKinYiu's.
 
 Upstream: AlexeyAB/darknet, cfg/yolov4*.cfg (public domain), in the words of tests/reference/yolov2.py;
-Tianxiaomo/pytorch-YOLOv4, models.py (Apache-2.0); WongKinYiu/PyTorch_YOLOv4, models/models.py (no licence).
+Tianxiaomo/pytorch-YOLOv4, models.py (Apache-2.0); WongKinYiu/PyTorch_YOLOv4, models/models.py (no licence given).
 """
 
 import torch
@@ -165,7 +165,7 @@ class WongKinYiu(Darknet):
 
     def append_conv(self, layers: nn.ModuleList, last: int, width: int, size: int, stride: int, activation: str) -> int:
         block = nn.Sequential()
-        head = activation in ("linear", "sigmoid")  # he knows no heads with a sigmoid
+        head = activation in ("linear", "sigmoid")  # it knows no heads with a sigmoid
         block.add_module("Conv2d", nn.Conv2d(last, width, size, stride, size // 2, bias=head))
         if not head:
             block.add_module("BatchNorm2d", nn.BatchNorm2d(width, self.eps))
@@ -218,7 +218,7 @@ def yolov4_tiny(num_classes: int = 80) -> Darknet:
 
 
 def yolov4_tiny_wongkinyiu(num_classes: int = 80) -> WongKinYiu:
-    words = TINY.replace("@-1/2", "@-1/1")  # his route_lhalf takes the other half
+    words = TINY.replace("@-1/2", "@-1/1")  # its route_lhalf takes the other half
     return WongKinYiu(words, [Yolo5(TINY_ANCHORS[3:], 32), Yolo5(TINY_ANCHORS[1:4], 16)], num_classes, "raw_p5 raw_p4")
 
 

@@ -228,3 +228,8 @@ def test_a_person_of_coco():
         out = draw(black(1000, 1000), [Instance(1, keypoints=alone)], "coco17")
         x, y = alone[list(limb), :2].mean(0)
         assert close(out[round(y), round(x)], color)
+
+
+def test_names_that_are_no_table():
+    with pytest.raises(InputError, match=r"Names are a table .* not a list: Classes"):
+        draw(np.zeros((9, 9, 3), np.uint8), [], ["cat", "dog"])

@@ -73,3 +73,42 @@ def test_people_as_json(scene):
     assert len(written[0]["keypoints"]) == 17 and written[0]["score"] >= written[-1]["score"]
     image = np.zeros((520, 600, 3), np.uint8)
     assert (found.draw(image) != image).any()
+
+
+def test_the_hand_is_neither_off_nor_put_off_by_a_mirror():
+    """Heat maps of keypoints that are known, in OpenPose's coordinates: pixel i is the middle of 8 i ... 8 i + 7."""
+    truth = np.random.default_rng(0).uniform(60, 300, (21, 2))
+    middles = 8 * np.arange(46) + 3.5
+    maps = [np.exp(-((middles - x) ** 2 + (middles[:, None] - y) ** 2) / 98) for x, y in truth]
+    maps = np.array([*maps, np.zeros((46, 46))], np.float32)[None]
+    crop = Crop(np.eye(2, 3), (368, 368), (368, 368), None)
+    how = {"method": "heatmap", "names": "hand21"}
+    for outputs in ({"heatmap_22": maps}, {"heatmap_22": maps, "heatmap_22/flipped": maps[..., ::-1]}):
+        (hand,) = decode(outputs, [crop], how).instances
+        assert np.abs((hand.keypoints[:, :2] - truth).mean(0)).max() < 1
+        assert np.abs(hand.keypoints[:, :2] - truth).max() <= 4.5
+
+
+@pytest.mark.parametrize("form", ["stages", "aggregated", "peaks"])
+def test_people_with_fewer_keypoints(scene, form):
+    """CrowdPose's have 14: upstream then takes the numbers below 14 of COCO's order."""
+    _, forms = scene
+    some = {}
+    for name, value in forms[form].items():
+        kept = [*range(14), *range(17, 31)] if value.shape[1] == 34 else range(14)
+        some[name] = value[:, list(kept)]
+    found, complete = decode(some, [CROP], HOW), decode(forms[form], [CROP], HOW)
+    assert found.names is None and found.instances[0].keypoints.shape == (14, 3)
+    assert len(found.instances) == len(complete.instances)
+    all_points = np.array([each.keypoints[:14] for each in complete.instances])
+    for each in found.instances:
+        assert np.abs(all_points - each.keypoints).max((1, 2)).min() < 1e-3
+    if form == "stages":
+        with pytest.raises(InputError, match="change places in a mirror is not known"):
+            decode({**some, **{f"{name}/flipped": value for name, value in some.items()}}, [CROP], HOW)
+
+
+def test_names_for_what_has_no_classes():
+    maps = {"heatmaps": np.ones((1, 17, 4, 4), np.float32)}
+    with pytest.raises(InputError, match=r"Names are for classes, .*'heatmap', have none"):
+        decode(maps, [CROP], {"method": "heatmap", "names": "coco17"}, ["a", "b"])

@@ -1,5 +1,6 @@
 """Heat maps of crops against loops, and against keypoints that are known."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -64,6 +65,23 @@ def test_keypoints_are_within_half_a_pixel_of_the_map():
     inner = ((truth > 8) & (truth < np.array([SIZE[1], SIZE[0]]) - 12)).all(-1)
     assert np.abs(back - truth)[inner].max() <= 0.25 * 4 + 0.01, "the quarter offset halves the error"
     assert found[..., 2].min() > 0.8
+
+
+def test_centered_maps_against_their_enlargement():
+    """OpenPose enlarges its maps as OpenCV does, where pixel centres are at whole numbers, and takes the highest pixel.
+
+    Source: src/hand.py of Hzzone/pytorch-openpose.
+    """
+    rng, size = np.random.default_rng(3), (368, 368)
+    middles = 8 * np.arange(46) + 3.5
+    truth = rng.uniform(60, 300, (21, 2))
+    distances = [(middles - x) ** 2 + (middles[:, None] - y) ** 2 for x, y in truth]
+    heat = np.exp(-np.array(distances, np.float32)[None] / (2 * 7**2))
+    found = decode_heatmaps(heat, NOWHERE, size, centered=True)[0, :, :2]
+    large = [cv2.resize(each, size, interpolation=cv2.INTER_CUBIC) for each in heat[0]]
+    highest = np.array([np.unravel_index(each.argmax(), size)[::-1] for each in large])
+    assert np.abs(found - highest).max() <= 4, "half a pixel of the map"
+    assert np.abs((found - truth).mean(0)).max() < 1, "on average it is where it is"
 
 
 def test_a_keypoint_without_a_score_is_missing():

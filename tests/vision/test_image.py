@@ -90,6 +90,12 @@ def test_reading_gives_three_channels(tmp_path, shape):
     assert image.shape == (5, 9, 3) and image.dtype == np.uint8 and (image == 7).all()
 
 
+def test_a_picture_with_more_pixels_than_opencv_takes(tmp_path):
+    (tmp_path / "a.ppm").write_bytes(b"P6 40000 40000 255\n" + bytes(100))
+    with pytest.raises(InputError, match=r"OpenCV can't read the picture .*a.ppm: .*PIXELS"):
+        read_image(tmp_path / "a.ppm")
+
+
 def test_a_picture_turned_by_exif_is_read_upright(tmp_path):
     picture = Image.new("RGB", (20, 10), (255, 0, 0))
     exif = Image.Exif()

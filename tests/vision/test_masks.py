@@ -15,15 +15,18 @@ def logits(classes, height, width, seed=0):
     return np.random.default_rng(seed).standard_normal((classes, height, width), dtype=np.float32)
 
 
-def plain(values, placement, input_size, shape):
+def plain(values, placement, input_size, shape, align_corners=False):
     """The values at every pixel of the picture, in float64: (C, H, W)."""
     _, height, width = values.shape
     result = np.zeros((len(values), *shape))
     for y in range(shape[0]):
         for x in range(shape[1]):
             u, v = placement @ (x, y, 1)
-            u = min(max((u + 0.5) * width / input_size[1] - 0.5, 0), width - 1)
-            v = min(max((v + 0.5) * height / input_size[0] - 0.5, 0), height - 1)
+            if align_corners:
+                u, v = u * (width - 1) / (input_size[1] - 1), v * (height - 1) / (input_size[0] - 1)
+            else:
+                u, v = (u + 0.5) * width / input_size[1] - 0.5, (v + 0.5) * height / input_size[0] - 0.5
+            u, v = min(max(u, 0), width - 1), min(max(v, 0), height - 1)
             left, top = int(u), int(v)
             right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
             du, dv = u - left, v - top
@@ -53,6 +56,21 @@ def test_squeezed_pictures_against_torch(shape):
     resized = F.interpolate(torch.from_numpy(values)[None], size=shape, mode="bilinear", align_corners=False)
     assert labels.shape == shape and labels.dtype == np.uint8
     same(labels, resized[0].numpy())
+
+
+@pytest.mark.parametrize(("cells", "size"), [((16, 32), (64, 128)), ((1, 9), (4, 33)), ((1, 1), (1, 1))])
+def test_aligned_corners_against_torch(cells, size):
+    """Upstream's last resize has the align_corners of the others; here the picture has the input's size, as there."""
+    values = logits(19, *cells)
+    labels = decode_mask(values, np.eye(2, 3), size, size, align_corners=True)
+    resized = F.interpolate(torch.from_numpy(values)[None], size=size, mode="bilinear", align_corners=True)
+    same(labels, resized[0].numpy())
+
+
+def test_aligned_corners_of_a_picture_of_another_size():
+    values, size, shape = logits(7, 9, 17), (33, 65), (50, 40)
+    where = squeezed(shape, size)
+    same(decode_mask(values, where, size, shape, align_corners=True), plain(values, where, size, shape, True))
 
 
 @pytest.mark.parametrize(

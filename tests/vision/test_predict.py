@@ -121,3 +121,23 @@ def test_what_can_not_be():
         del running.info["decode"]
         with pytest.raises(InputError, match="does not say"):
             predict(running, dotted(FIRST))
+
+
+@pytest.mark.parametrize("image", ["photo.jpg", None, [[1, 2]], memoryview(b"123")], ids=repr)
+def test_what_is_no_picture_at_all(image):
+    with engine("heatmap", "box") as running, pytest.raises(InputError, match=r"numpy array .*read_image"):
+        predict(running, image)
+
+
+@pytest.mark.parametrize("boxes", [(1, 2, 30, 40), np.arange(4), ["abcd"], [None], [{"x": 1}], 5], ids=repr)
+def test_what_are_no_boxes(boxes):
+    with engine("heatmap", "box") as running, pytest.raises(InputError, match=r"list of .x1, y1, x2, y2., even if"):
+        predict(running, dotted(FIRST), boxes=boxes)
+
+
+def test_what_is_no_engine_and_what_are_no_pairs():
+    for wrong in ("pose.engine", None, netdefs.Network(name="not built")):
+        with pytest.raises(InputError, match=f"engine, not a {type(wrong).__name__}: netdefs.load_engine"):
+            predict(wrong, dotted(FIRST))
+    with engine("heatmap", "box") as running, pytest.raises(InputError, match=r"pairs .image, boxes., .* a ndarray"):
+        next(predict_many(running, [dotted(FIRST)]))

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from netdefs.core.optional import require
-from netdefs.debug.causes.case import Candidate, Case, attributes_of, plain
+from netdefs.debug.causes.case import Candidate, Case, attributes_of, made, plain
 
 SLOPES = (0.01, 0.1, 0.2)
+NO_SLOPE = 1e-5  # below it is a ReLU
 NODES = {
     "Relu": "ReLU",
     "LeakyRelu": "LeakyReLU",
@@ -53,23 +54,23 @@ def functions() -> dict[str, Function]:
 def activations(case: Case) -> Iterator[Candidate]:
     """Of every tensor of the case: an activation missing behind it, or its own too many, another one, or misplaced."""
     known = functions()
-    acts = {name: source for name in case.tensors if (source := activated(case, name))}
+    acts = {name: found for name in case.tensors if (found := activated(case, name)) is not None}
     for name, (source, kind) in acts.items():
         text = f"{_a(kind)} is applied behind {source}, and PyTorch has none there"
-        yield Candidate("activation_extra", text, values=_take(case, name, source), where=name)
+        yield Candidate("activation_extra", text, values=made(name, np.copy, case.values[source]), where=name)
         if kind.startswith("LeakyReLU"):
             yield from _slopes(case, name, source, kind)
         for other, function in known.items():
             if other != kind and not (other.startswith("Leaky") and kind.startswith("Leaky")):
                 text = f"its activation is {kind}, PyTorch's is {other}"
-                yield Candidate("activation_kind", text, values=_apply(case, name, source, function), where=name)
+                yield Candidate("activation_kind", text, values=made(name, function, case.values[source]), where=name)
     yield from _lacking(case)
     for name in case.tensors:
         if case.values[name].dtype.kind != "f":
             continue
         for other, function in known.items():
             text = f"{_a(other)} is missing behind {name}"
-            yield Candidate("activation_missing", text, values=_apply(case, name, name, function), where=name)
+            yield Candidate("activation_missing", text, values=made(name, function, case.values[name]), where=name)
     yield from _order(case, acts, known)
 
 
@@ -83,10 +84,10 @@ def activated(case: Case, tensor: str) -> tuple[str, str] | None:
         return reads[0], _named(node)
     if node.op_type == "Mul" and len(reads) == 2:
         for source, factor in (reads, reads[::-1]):
-            kinds = []
-            while factor != source and (found := _unary(case, factor)):
-                factor, kind = found
-                kinds.append(kind)
+            kinds: list[str] = []
+            while factor != source and (step := _unary(case, factor)):
+                factor = step[0]
+                kinds.append(step[1])
             if factor == source and kinds:
                 product = {("sigmoid",): "SiLU", ("tanh", "softplus"): "Mish", ("hardsigmoid",): "hardswish"}
                 return source, product.get(tuple(kinds), "a product with itself")
@@ -108,7 +109,7 @@ def _named(node: Any) -> str:
 def _slopes(case: Case, name: str, source: str, kind: str) -> Iterator[Candidate]:
     """Solved for: behind a leaky ReLU the target mostly is linear in its slope."""
     x = case.values[source]
-    at = [case.with_values({name: np.where(x > 0, x, slope * x).astype(np.float32)}) for slope in (0.0, 1.0)]
+    at = [case.with_values({name: _leaky(x, slope)}) for slope in (0.0, 1.0)]
     if at[0].shape != case.expected.shape:
         return
     direction = (at[1] - at[0]).astype(np.float64)
@@ -117,11 +118,11 @@ def _slopes(case: Case, name: str, source: str, kind: str) -> Iterator[Candidate
         return
     solved = float(np.vdot(direction, case.expected - at[0])) / power
     ours = kind.partition("(")[2].rstrip(")")
-    for slope in (float(f"{solved:.0e}"), float(f"{solved:.2e}"), solved):
+    for slope in (float(f"{solved:.0e}"), float(f"{solved:.2e}"), solved) if abs(solved) > NO_SLOPE else ():
         yield Candidate(
             "slope",
             f"its negative slope is {ours}, PyTorch's is {slope:g}",
-            values=lambda slope=slope: {name: np.where(x > 0, x, slope * x).astype(np.float32)},
+            values=made(name, _leaky, x, slope),
             where=name,
         )
 
@@ -136,44 +137,46 @@ def _lacking(case: Case) -> Iterator[Candidate]:
         for name in case.tensors:
             if case.values[name].dtype.kind == "f":
                 text = f"the network has no layer {path} ({type(module).__name__}), which PyTorch has behind {name}"
-                yield Candidate(kind, text, values=_apply(case, name, name, partial(_on_module, module)), where=name)
+                yield Candidate(kind, text, values=made(name, _on_module, module, case.values[name]), where=name)
 
 
 def _order(case: Case, acts: Mapping[str, tuple[str, str]], known: Mapping[str, Function]) -> Iterator[Candidate]:
     """The activation before the add in place of after it, or the other way round."""
     for node in [node for node in case.nodes if node.op_type == "Add" and len(case.inputs_of(node)) == 2]:
         total, (a, b) = plain(node.output[0]), case.inputs_of(node)
-        for one, other in ((a, b), (b, a)):
-            if one in acts and acts[one][1] in known:
-                source, kind = acts[one]
-                yield Candidate(
-                    "activation_order",
-                    f"{_a(kind)} is applied before the add, to {source}; PyTorch applies it to the sum",
-                    values=lambda s=source, o=other, f=known[kind]: {total: f(case.values[s] + case.values[o])},
-                    where=total,
-                )
+        whole = _whole_sum(case, total)
+        for one in [name for name in (a, b) if name in acts and acts[name][1] in known]:
+            source, kind = acts[one]
+            without = case.values[whole] - case.values[one] + case.values[source]
+            text = f"{_a(kind)} is applied before the add, to {source}; PyTorch applies it to the sum, {whole}"
+            yield Candidate("activation_order", text, values=made(whole, known[kind], without), where=whole)
         for name, (source, kind) in acts.items():
             if source == total and kind in known:
                 f, left, right = known[kind], case.values[a], case.values[b]
-                for text, made in (
-                    (a, lambda f=f, x=left, y=right: f(x) + y),
-                    (b, lambda f=f, x=left, y=right: x + f(y)),
-                    ("both terms", lambda f=f, x=left, y=right: f(x) + f(y)),
-                ):
+                for text, terms in ((a, (f, None)), (b, (None, f)), ("both terms", (f, f))):
                     yield Candidate(
                         "activation_order",
                         f"{_a(kind)} is applied to the sum; PyTorch applies it before the add, to {text}",
-                        values=lambda name=name, made=made: {name: made()},
+                        values=made(name, _sum_of, *terms, left, right),
                         where=name,
                     )
 
 
-def _take(case: Case, name: str, source: str) -> Callable[[], Mapping[str, np.ndarray]]:
-    return lambda: {name: case.values[source]}
+def _leaky(x: np.ndarray, slope: float) -> np.ndarray:
+    return np.where(x > 0, x, slope * x).astype(np.float32)
 
 
-def _apply(case: Case, name: str, source: str, function: Function) -> Callable[[], Mapping[str, np.ndarray]]:
-    return lambda: {name: function(case.values[source])}
+def _whole_sum(case: Case, total: str) -> str:
+    """The last of a chain of adds that a sum is a part of."""
+    while True:
+        readers = [node for node in case.nodes if total in node.input]
+        if len(readers) != 1 or readers[0].op_type != "Add" or plain(readers[0].output[0]) not in case.values:
+            return total
+        total = plain(readers[0].output[0])
+
+
+def _sum_of(left: Function | None, right: Function | None, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.asarray((left(x) if left else x) + (right(y) if right else y))
 
 
 def _on_arrays(function: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:

@@ -35,6 +35,11 @@ class Candidate:
     where: str = ""
 
 
+def made(tensor: str, function: Callable[..., Any], *arguments: Any) -> Callable[[], Mapping[str, np.ndarray]]:
+    """For `Candidate.values`: one tensor, computed by `function(*arguments)` when it is asked for."""
+    return lambda: {tensor: function(*arguments)}
+
+
 class Case:
     """A few nodes of the network, fed with PyTorch's values, and what PyTorch has for their last tensor.
 
@@ -152,7 +157,8 @@ class Case:
 
     def unrounded(self) -> np.ndarray | None:
         """The target without any rounding to half precision; None if there is none."""
-        nodes, renamed = [], {}
+        nodes: list[Any] = []
+        renamed: dict[str, str] = {}
         onnx = require("onnx", "cpu")
         for node in self.nodes:
             if node.op_type == "Cast" and node.input[0] not in self.constants:
@@ -225,13 +231,18 @@ def _with_pads(nodes: list[Any], constants: Mapping[str, np.ndarray], target: st
     """Zeros that are put around the input of a convolution become its padding: that is how one thinks of them."""
     onnx = require("onnx", "cpu")
     for pad in [node for node in nodes if node.op_type == "Pad"]:
-        readers = [node for node in nodes if pad.output[0] in node.input]
+        gone, out = [pad], pad.output[0]
+        readers = [node for node in nodes if out in node.input]
+        while len(readers) == 1 and readers[0].op_type == "Cast" and out != target:  # rounding zeros changes nothing
+            gone.append(readers[0])
+            out = readers[0].output[0]
+            readers = [node for node in nodes if out in node.input]
         pads = constants.get(pad.input[1]) if len(pad.input) > 1 else None
         value = constants.get(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(1)
         plain_zeros = attributes_of(pad).get("mode", "constant") == "constant" and value is not None and not value.any()
         if len(readers) != 1 or readers[0].op_type != "Conv" or pads is None or not plain_zeros or min(pads) < 0:
             continue
-        if pad.output[0] == target or len(pads) != 8 or pads[[0, 1, 4, 5]].any():
+        if out == target or len(pads) != 8 or pads[[0, 1, 4, 5]].any():
             continue
         conv = readers[0]
         own = list(attributes_of(conv).get("pads", (0, 0, 0, 0)))
@@ -239,6 +250,6 @@ def _with_pads(nodes: list[Any], constants: Mapping[str, np.ndarray], target: st
         kept = [attribute for attribute in conv.attribute if attribute.name != "pads"]
         del conv.attribute[:]
         conv.attribute.extend([*kept, onnx.helper.make_attribute("pads", joined)])
-        conv.input[:] = [pad.input[0] if name == pad.output[0] else name for name in conv.input]
-        nodes.remove(pad)
+        conv.input[:] = [pad.input[0] if name == out else name for name in conv.input]
+        nodes = [node for node in nodes if not any(node is other for other in gone)]
     return nodes

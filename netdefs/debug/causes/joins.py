@@ -1,12 +1,12 @@
 """Causes where tensors are put together or taken apart: order, operation, axis, and what is joined."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from netdefs.debug.causes.case import Candidate, Case, attributes_of, plain
+from netdefs.debug.causes.case import Candidate, Case, attributes_of, made, plain
 
 OPERATIONS = {"Add": np.add, "Mul": np.multiply, "Sub": np.subtract, "Max": np.maximum, "Min": np.minimum}
 WORDS = {"Add": "an addition", "Mul": "a product", "Sub": "a difference", "Max": "a maximum", "Min": "a minimum"}
@@ -26,7 +26,7 @@ def joins(case: Case) -> Iterator[Candidate]:
                 yield Candidate(
                     "concat_order",
                     text,
-                    values=lambda n=node, i=names: {plain(n.output[0]): case.again(n, i)},
+                    values=made(out, case.again, node, names),
                     where=out,
                 )
         elif node.op_type in OPERATIONS and len(reads) == 2:
@@ -38,7 +38,7 @@ def joins(case: Case) -> Iterator[Candidate]:
                         yield Candidate(
                             "operation",
                             text,
-                            values=lambda o=out, f=operation, x=left, y=right: {o: f(case.values[x], case.values[y])},
+                            values=made(out, operation, case.values[left], case.values[right]),
                             where=out,
                         )
     yield from _splits(case)
@@ -59,9 +59,7 @@ def axes(case: Case) -> Iterator[Candidate]:
         for axis in itertools.combinations(range(rank), len(ours)):
             if list(axis) != sorted(ours):
                 text = f"{out} is along axis {_list(ours)}; PyTorch's is along {_list(axis)}"
-                yield Candidate(
-                    "axis", text, values=lambda n=node, o=out, a=axis: {o: _along(case, n, a, stored)}, where=out
-                )
+                yield Candidate("axis", text, values=made(out, _along, case, node, axis), where=out)
 
 
 def branches(case: Case) -> Iterator[Candidate]:
@@ -70,23 +68,17 @@ def branches(case: Case) -> Iterator[Candidate]:
         out, reads = plain(node.output[0]), case.inputs_of(node)
         for i, name in enumerate(reads if len(reads) > 1 else []):
             shape = case.values[name].shape
-            for other, value in case.others.items():
-                if value.shape != shape or other in reads:
+            for other, value in {**{t: case.values[t] for t in case.tensors}, **case.others}.items():
+                if value.shape != shape or other in reads or other == out:
                     continue
-                for text, made in ((f"PyTorch's is {other}", value), (f"PyTorch's is {other} behind a ReLU", None)):
-                    yield Candidate(
-                        "branch",
-                        f"{out} is made of {', '.join(reads)}; in place of {name} {text}",
-                        values=lambda n=node, o=out, i=i, v=value, m=made: {
-                            o: _replaced(case, n, i, v if m is not None else np.maximum(v, 0))
-                        },
-                        where=out,
-                    )
+                for behind, array in (("", value), (" behind a ReLU", np.maximum(value, 0))):
+                    text = f"{out} is made of {', '.join(reads)}; in place of {name} PyTorch has {other}{behind}"
+                    yield Candidate("branch", text, values=made(out, _replaced, case, node, i, array), where=out)
     for name in [name for name in case.tensors if name == case.target or name in case.feeds]:
         for other, value in case.others.items():
             if value.shape == case.values[name].shape and other != name:
                 text = f"{name} is used where PyTorch uses {other}"
-                yield Candidate("branch", text, values=lambda n=name, v=value: {n: v}, where=name)
+                yield Candidate("branch", text, values=made(name, np.copy, value), where=name)
 
 
 def _orders(count: int) -> list[tuple[int, ...]]:
@@ -115,28 +107,26 @@ def _splits(case: Case) -> Iterator[Candidate]:
         if (source, axis, end - start) == (again, along, stop - begin):
             text = f"{one} and {other}, two parts of {source}, are exchanged"
             exchanged = {one: case.values[other], other: case.values[one]}
-            yield Candidate("split_order", text, values=lambda v=exchanged: v, where=one)
+            yield Candidate("split_order", text, values=exchanged.copy, where=one)
     for name, (source, axis, start, end) in parts.items():
         x, size = case.values[source], end - start
         starts = dict.fromkeys([*range(0, x.shape[axis] - size + 1, size), x.shape[axis] - size])
         for begin in [n for n in starts if n != start and n >= 0]:
             text = f"{name} is {source}[{start}:{end}] along axis {axis}; PyTorch takes [{begin}:{begin + size}]"
             taken = np.take(x, range(begin, begin + size), axis)
-            yield Candidate("split_order", text, values=lambda n=name, v=taken: {n: v}, where=name)
+            yield Candidate("split_order", text, values=made(name, np.copy, taken), where=name)
     # What is fed may be a part itself, which the network takes from a tensor outside of the case.
     for name, array in case.feeds.items():
         for other, value in case.feeds.items():
             if name < other and array.shape == value.shape and array is not value:
                 text = f"{name} and {other} are exchanged"
-                yield Candidate(
-                    "branch", text, values=lambda n=name, o=other, a=array, v=value: {n: v, o: a}, where=name
-                )
+                yield Candidate("branch", text, values={name: value, other: array}.copy, where=name)
 
 
 def _window(case: Case, node: Any) -> tuple[int, int, int] | None:
     """Axis, start and end of a slice along one axis; None if it is another kind."""
-    constants = [case.constant(name) for name in node.input[1:]]
-    if node.input[0] not in case.values or len(constants) < 2 or any(c is None for c in constants):
+    constants = [stored for name in node.input[1:] if (stored := case.constant(name)) is not None]
+    if node.input[0] not in case.values or not 2 <= len(constants) == len(node.input) - 1:
         return None
     shape = case.values[node.input[0]].shape
     starts, ends = (np.atleast_1d(c) for c in constants[:2])
@@ -158,11 +148,12 @@ def _replaced(case: Case, node: Any, index: int, value: np.ndarray) -> np.ndarra
     return np.asarray(OPERATIONS[node.op_type](*values))
 
 
-def _along(case: Case, node: Any, axis: tuple[int, ...], stored: np.ndarray | None) -> np.ndarray:
+def _along(case: Case, node: Any, axis: tuple[int, ...]) -> np.ndarray:
     if node.op_type.startswith("Reduce"):
         x = case.values[case.inputs_of(node)[0]]
         keep = bool(attributes_of(node).get("keepdims", 1))
-        reduce = {"ReduceMean": np.mean, "ReduceMax": np.max, "ReduceSum": np.sum}[node.op_type]
+        reductions: dict[str, Callable[..., Any]] = {"ReduceMean": np.mean, "ReduceMax": np.max, "ReduceSum": np.sum}
+        reduce = reductions[node.op_type]
         return np.asarray(reduce(x, axis=axis, keepdims=keep))
     return case.again(node, axis=axis[0])
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from netdefs.core.optional import require
 from netdefs.debug.causes.case import Candidate, Case, attributes_of
-from netdefs.debug.causes.relations import relate
+from netdefs.debug.relations import relate
 
 OPERATORS = {"Conv": ("Conv",), "ConvTranspose": ("ConvTranspose",), "Linear": ("Gemm", "MatMul")}
 # What is different, in the order in which it is named: another dilation mostly comes with another padding.
@@ -107,14 +107,14 @@ def convolve(module: Any, x: np.ndarray) -> np.ndarray:
     torch = require("torch", "torch")
     parameter = next(module.parameters())
     with torch.no_grad():
-        return np.asarray(module(torch.from_numpy(x).to(parameter.device, parameter.dtype)).float().cpu().numpy())
+        return np.asarray(module(torch.tensor(x).to(parameter.device, parameter.dtype)).float().cpu().numpy())
 
 
 def compute(module: Any, x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, settings: Settings | None) -> np.ndarray:
     """A convolution, deconvolution or linear layer of PyTorch's with other weights and settings."""
     torch = require("torch", "torch")
     functional = torch.nn.functional
-    tensor, weight, shift = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (x, kernel, bias))
+    tensor, weight, shift = (torch.tensor(np.ascontiguousarray(a, np.float32)) for a in (x, kernel, bias))
     if settings is None:
         return np.asarray(functional.linear(tensor, weight, shift).numpy())
     rank = len(settings.stride)
@@ -209,7 +209,7 @@ def _matrix(node: Any, stored: np.ndarray) -> np.ndarray:
 def _keys(case: Case, module: Any, part: str) -> Mapping[str, np.ndarray]:
     """The same part of all other modules, by key."""
     shape = np.shape(getattr(module, part)) if getattr(module, part) is not None else None
-    found = {}
+    found: dict[str, np.ndarray] = {}
     if case.convolution is not None:
         return found
     for name, other in case.modules.items():

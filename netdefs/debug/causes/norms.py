@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from netdefs.debug.causes.case import Candidate, Case
+from netdefs.debug.causes.case import Candidate, Case, attributes_of
 from netdefs.debug.causes.layers import convolve
 
 PARTS = ("weight", "bias", "running_mean", "running_var")
@@ -27,7 +27,7 @@ def norms(case: Case) -> Iterator[Candidate]:
     def by(factor: np.ndarray, offset: np.ndarray) -> Callable[[], np.ndarray]:
         return lambda: (x * _wide(factor, x) + _wide(offset, x)).astype(np.float32)
 
-    known = _fitted(x, case.ours)
+    known = _stored(case) or _fitted(x, case.ours)
     for value in _eps(terms, known[0]):
         yield Candidate("bn_eps", f"its eps is {value:g}, PyTorch's is {eps:g}", ours=by(*_affine(terms, value)))
     one, zero = np.ones_like(scale), np.zeros_like(scale)
@@ -83,6 +83,19 @@ def _affine(terms: Mapping[str, np.ndarray], eps: float) -> tuple[np.ndarray, np
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = terms["weight"] / np.sqrt(terms["running_var"] + eps)
     return scale, terms["bias"] - terms["running_mean"] * scale
+
+
+def _stored(case: Case) -> tuple[np.ndarray, np.ndarray] | None:
+    """Factor and offset as the network holds them; None if it has something else than one node for them."""
+    nodes = [node for node in case.nodes if node.op_type != "Cast"]
+    if len(nodes) != 1 or nodes[0].op_type != "BatchNormalization":
+        return None
+    parts = [case.constant(name) for name in nodes[0].input[1:5]]
+    if any(part is None for part in parts):
+        return None
+    weight, bias, mean, var = (np.asarray(part, np.float64) for part in parts)
+    scale = weight / np.sqrt(var + attributes_of(nodes[0]).get("epsilon", 1e-5))
+    return scale, bias - mean * scale
 
 
 def _fitted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

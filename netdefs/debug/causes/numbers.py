@@ -1,4 +1,4 @@
-"""Causes that are in the numbers: half precision, overflow, the picture's colors and normalization, factors, offsets."""
+"""Causes that are in the numbers: half precision, overflow, a picture's colors and normalization, factors, offsets."""
 
 import copy
 from collections.abc import Iterator
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from netdefs.core.optional import require
-from netdefs.debug.causes.case import EXACT, HALF, Candidate, Case, attributes_of, plain
-from netdefs.debug.loaded import ROUNDINGS
+from netdefs.debug.causes.case import EXACT, HALF, Candidate, Case, attributes_of, made, plain
+from netdefs.debug.relations import ROUNDINGS
 
 TYPES = {"fp16": "float16", "bf16": "bfloat16"}
 NAMES = {10: "float16", 16: "bfloat16"}  # ONNX's numbers
+SIGNS = {"Add": ("offset", "plus"), "Sub": ("offset", "minus"), "Mul": ("scale", "times"), "Div": ("scale", "over")}
 LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38}
 
 
@@ -33,7 +34,7 @@ def overflow(case: Case) -> Iterator[Candidate]:
 
 
 def precision(case: Case) -> Iterator[Candidate]:
-    """Nothing but rounding to half precision: without it the values are PyTorch's; or PyTorch's own, in half precision."""
+    """Nothing but rounding to half precision: without it the values are PyTorch's; or PyTorch has it too."""
     if not np.isfinite(case.ours).all():
         return
     kinds = {NAMES.get(attributes_of(node)["to"], "") for node in case.nodes if node.op_type == "Cast"} - {""}
@@ -54,17 +55,28 @@ def pictures(case: Case) -> Iterator[Candidate]:
         return
     reverse = ours[:, ::-1]
     text = "its colors are in the other order: where PyTorch's input is RGB, the network's is BGR, or the other way"
-    yield Candidate("channel_order", text, values=lambda: {case.target: reverse})
+    yield Candidate("channel_order", text, values=made(case.target, np.copy, reverse))
     for kind, array, more in (("normalization", ours, ""), ("channel_order", reverse, " and its colors are reversed")):
         factors, offsets = _fit(array, expected, per_channel=True)
         wide = (1, -1, 1, 1)
-        made = array * factors.reshape(wide) + offsets.reshape(wide)
+        scaled = (array * factors.reshape(wide) + offsets.reshape(wide)).astype(np.float32)
         one = _fit(array, expected, per_channel=False)
         scale = f"times {_some(factors)} plus {_some(offsets)}"
         if np.ptp(factors) <= 1e-4 * np.abs(factors).max() and np.ptp(offsets) <= 1e-4 * (np.abs(offsets).max() + 1):
             scale = f"times {float(one[0][0]):.4g} plus {float(one[1][0]):.4g}"
         text = f"the picture is normalized otherwise: PyTorch's is the network's {scale}{more}"
-        yield Candidate(kind, text, values=lambda m=made.astype(np.float32): {case.target: m})
+        yield Candidate(kind, text, values=made(case.target, np.copy, scaled))
+
+
+def constants(case: Case) -> Iterator[Candidate]:
+    """An operation with a number that PyTorch does not have."""
+    for node in [node for node in case.nodes if node.op_type in SIGNS and len(node.input) == 2]:
+        reads, out = case.inputs_of(node), plain(node.output[0])
+        number = next((found for name in node.input if (found := case.constant(name)) is not None), None)
+        if len(reads) == 1 and number is not None:
+            kind, sign = SIGNS[node.op_type]
+            text = f"{out} is {plain(reads[0])} {sign} {_some(number.reshape(-1))}, and PyTorch has no such {kind}"
+            yield Candidate(kind, text, values=made(out, np.copy, case.values[reads[0]]), where=out)
 
 
 def factors(case: Case) -> Iterator[Candidate]:
@@ -79,11 +91,11 @@ def factors(case: Case) -> Iterator[Candidate]:
         free = _only_scale(expected, ours, per_channel)
         only = (ours.astype(np.float64) - expected).mean() if not per_channel else offset
         for kind, a, b in (("scale", free, zero), ("offset", one, np.atleast_1d(only)), ("scale", scale, offset)):
-            made = expected * a.reshape(shape) + b.reshape(shape)
+            scaled = (expected * a.reshape(shape) + b.reshape(shape)).astype(np.float32)
             parts = [f"{_some(a)} times PyTorch's"] if kind == "scale" else ["PyTorch's"]
             parts += [f"plus {_some(b)}"] if b.any() else []
             text = f"it is {' '.join(parts)}{', channel by channel' if per_channel else ''}"
-            yield Candidate(kind, text, ours=lambda m=made.astype(np.float32): m)
+            yield Candidate(kind, text, ours=scaled.copy)
 
 
 def _exact(case: Case) -> dict[str, np.ndarray]:

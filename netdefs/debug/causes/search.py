@@ -18,7 +18,7 @@ from netdefs.debug.causes.case import Candidate, Case, plain
 from netdefs.debug.causes.joins import axes, branches, joins
 from netdefs.debug.causes.layers import layers, main_node
 from netdefs.debug.causes.norms import norms
-from netdefs.debug.causes.numbers import factors, overflow, pictures, precision
+from netdefs.debug.causes.numbers import constants, factors, overflow, pictures, precision
 from netdefs.debug.causes.orders import permutations, shuffles
 from netdefs.debug.causes.where import where_differs
 from netdefs.debug.causes.windows import pools, resizes
@@ -38,10 +38,13 @@ HYPOTHESES: tuple[Callable[[Case], Iterator[Candidate]], ...] = (
     pools,
     resizes,
     shuffles,
+    constants,
     branches,
     permutations,
     factors,
 )
+# What PyTorch, numpy and ONNX Runtime raise where a mistake can't be made, or undone, with the shapes at hand.
+UNFIT = (NetdefsError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 TRIED = 2000  # candidates of one family, at most
 EQUAL = 0.05  # errors below this share of the tolerance are equally good
 BETTER = 4.0  # by so much must a cause make the error smaller
@@ -108,13 +111,15 @@ class Search:
         wanted |= {self._sources[name] for task in tasks for name in task.fed if name in self._sources}
         near = {task.pair.tensor: self._near(task) for task in tasks}
         wanted.update(*near.values())
-        callers = {name for task in tasks for name in (task.pair.source, self._convolutions.get(task.pair.tensor, ""))}
+        callers = {task.pair.source for task in tasks}
+        callers |= {self._convolutions[task.pair.tensor] for task in tasks if task.pair.tensor in self._convolutions}
         self._given = self._reference.observe(callers & self._modules.keys(), wanted, self._values.__setitem__)
         found = {}
         for task in tasks:
             try:
-                found[task.pair.tensor] = self._cause(task, near[task.pair.tensor])
-            except (NetdefsError, RuntimeError, ValueError):  # the piece can't be run, or not with these shapes
+                with np.errstate(all="ignore"):  # mistakes that are tried may well overflow
+                    found[task.pair.tensor] = self._cause(task, near[task.pair.tensor])
+            except UNFIT:  # the layer can't be run alone, or not with these shapes
                 continue
         return found
 
@@ -124,10 +129,14 @@ class Search:
         last = order.index(task.pair.source) if task.pair.source in order else len(order)
         known = [self._scan.modules[self._sources[name]].shape for name in task.fed if name in self._sources]
         shapes = {*known, *(a.shape for a in self._feeds.values()), task.pair.shape}
-        found, used = [], 0
+        found: list[str] = []
+        known_as: set[str] = set()
+        used = 0
         for name in reversed(order[:last]):
             seen = self._scan.modules[name]
-            if not seen.reason and not seen.same_as and seen.shape in shapes and used + seen.nbytes <= BYTES:
+            tensor = seen.same_as or name
+            if not seen.reason and tensor not in known_as and seen.shape in shapes and used + seen.nbytes <= BYTES:
+                known_as.add(tensor)
                 found.append(name)
                 used += seen.nbytes
             if len(found) == OTHERS:
@@ -154,9 +163,10 @@ class Search:
         name, source = task.pair.tensor, task.pair.source
         feeds = {fed: self._value(fed) for fed in task.fed}
         whole = self._make(task.steps, feeds, name, self._values[source], task, near)
-        convolution = self._modules.get(self._convolutions.get(name, ""))
+        folded = self._convolutions.get(name, "")
+        convolution = self._modules[folded] if folded else None
         module = self._modules.get(source)
-        given = self._given.get(self._convolutions.get(name, "") or source, [])
+        given = self._given.get(folded or source, [])
         if module is None or list(module.children()) or len(given) != 1:
             return whole
         whole.module, whole.convolution = module, convolution
@@ -175,8 +185,8 @@ class Search:
             inner.module, inner.convolution, inner.given = module, convolution, theirs
             inner.inputs = ()
             return inner
-        steps = [i for i in whole.graph.steps([start], set(feeds))] if start in whole.graph.producer else []
-        steps = [] if start in feeds else steps
+        fed = start in feeds or start not in whole.graph.producer
+        steps = [] if fed else whole.graph.steps([start], set(feeds))
         return self._make(steps, feeds, start, theirs, task, near)
 
     def _make(
@@ -195,7 +205,11 @@ class Search:
         case.modules = self._modules
         case.precision = self._subject.precision
         case.inputs = tuple(name for name in case.feeds if name in self._feeds)
-        case.others = {name: self._values[name] for name in near if name in self._values}
+        module = self._modules.get(task.pair.source)
+        is_block = module is not None and bool(list(module.children()))
+        given = self._given.get(task.pair.source, []) if is_block else []
+        case.others = {f"what it gives {task.pair.source}": array for array in given}
+        case.others |= {name: self._values[name] for name in near if name in self._values}
         order = list(self._scan.modules)
         last = order.index(task.pair.source) if task.pair.source in order else len(order)
         case.lacking = {
@@ -256,7 +270,7 @@ def _guarded(candidates: Iterator[Candidate]) -> Iterator[Candidate]:
     while True:
         try:
             yield next(candidates)
-        except (StopIteration, RuntimeError, ValueError, TypeError, IndexError, NetdefsError):
+        except (StopIteration, *UNFIT):
             return
 
 
@@ -264,14 +278,12 @@ def _fitting(case: Case, candidates: Iterable[Candidate], limit: float) -> Itera
     """The candidates that explain a case, each with the error that is left."""
     for candidate in candidates:
         try:
-            with np.errstate(all="ignore"):
-                if candidate.ours is not None:
-                    found = case.compare(candidate.ours(), case.ours)
-                else:
-                    assert candidate.values is not None
-                    changed = candidate.values()
-                    found = case.compare(case.expected, case.with_values(changed)) if changed else None
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, NetdefsError):
+            if candidate.ours is not None:
+                found = case.compare(candidate.ours(), case.ours)
+            else:
+                changed = candidate.values() if candidate.values is not None else {}
+                found = case.compare(case.expected, case.with_values(changed)) if changed else None
+        except UNFIT:
             continue  # it does not suit these shapes, so it is not the cause
         if found is not None and found.ok and found.relative <= limit:
             yield candidate, found.relative

@@ -23,7 +23,7 @@ def where_differs(expected: np.ndarray, found: np.ndarray, tolerance: float) -> 
     share = float(wrong.mean())
     for axis, word in _axes(expected.ndim):
         others = tuple(i for i in range(expected.ndim) if i != axis)
-        hit = np.flatnonzero(wrong.any(others))
+        hit = np.flatnonzero(np.any(wrong, axis=others))
         if len(hit) < expected.shape[axis]:
             parts.append(f"{word} {_ranges(hit)} of {expected.shape[axis]}")
     border = _border(wrong) if expected.ndim == 4 else 0
@@ -38,8 +38,7 @@ def where_differs(expected: np.ndarray, found: np.ndarray, tolerance: float) -> 
 
 def _border(wrong: np.ndarray) -> int:
     """How deep the border is that has all wrong values; 0 if that is most of the tensor."""
-    rows, columns = wrong.any((0, 1, 3)), wrong.any((0, 1, 2))
-    height, width = len(rows), len(columns)
+    height, width = wrong.shape[2:]
     y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
     depth = np.minimum.reduce([y, height - 1 - y, x, width - 1 - x])
     deepest = int(depth[wrong.any((0, 1))].max()) + 1

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from netdefs.core.optional import require
-from netdefs.debug.causes.case import Candidate, Case, attributes_of, plain
+from netdefs.debug.causes.case import Candidate, Case, attributes_of, made, plain
 
 POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")
 LARGEST = 6  # kernels that are tried
@@ -28,11 +28,11 @@ class Pool:
 # What is different, in the order in which it is named: kernel, stride and padding are chosen together.
 SETTINGS = {
     "kind": "pool_kind",
-    "ceil_mode": "ceil_mode",
-    "count_include_pad": "count_include_pad",
     "kernel": "pool_window",
     "stride": "pool_window",
     "padding": "pool_window",
+    "ceil_mode": "ceil_mode",
+    "count_include_pad": "count_include_pad",
 }
 
 
@@ -54,7 +54,7 @@ def pools(case: Case) -> Iterator[Candidate]:
             yield Candidate(
                 SETTINGS[differing[0]],
                 f"{'' if out == case.row else f'{out}: '}{' and '.join(parts)}",
-                values=lambda o=out, x=x, p=pool: {o: run_pool(x, p)},
+                values=made(out, run_pool, x, pool),
                 where=out,
             )
 
@@ -63,7 +63,7 @@ def run_pool(x: np.ndarray, pool: Pool) -> np.ndarray:
     """What PyTorch's pool gives."""
     torch = require("torch", "torch")
     f = torch.nn.functional
-    tensor = torch.from_numpy(np.ascontiguousarray(x))
+    tensor = torch.tensor(np.ascontiguousarray(x))
     window = (pool.kernel, pool.stride, pool.padding)
     if pool.kind == "max":
         return np.asarray(f.max_pool2d(tensor, *window, ceil_mode=pool.ceil_mode).numpy())
@@ -78,7 +78,7 @@ def _pool(node: Any, x: np.ndarray) -> Pool:
         return Pool(kind, size, size, (0, 0))
     pads = found.get("pads", [0, 0, 0, 0])
     ceil = bool(found.get("ceil_mode", 0)) or pads[2] > pads[0] or pads[3] > pads[1]
-    counted = bool(found.get("count_include_pad", 0)) or not any(pads)
+    counted = kind == "max" or bool(found.get("count_include_pad", 0)) or not any(pads)
     stride = tuple(found.get("strides", (1, 1)))
     return Pool(kind, tuple(found["kernel_shape"]), stride, (pads[0], pads[1]), ceil, counted)
 
@@ -148,7 +148,7 @@ def _resizing(
 
     def values() -> dict[str, np.ndarray]:
         corners = {"align_corners": align} if mode.startswith("bi") else {}
-        tensor = torch.from_numpy(np.ascontiguousarray(x))
+        tensor = torch.tensor(np.ascontiguousarray(x))
         return {out: torch.nn.functional.interpolate(tensor, mode=mode, **resize, **corners).numpy()}
 
     return values

@@ -3,9 +3,17 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 
+from netdefs.core.dtypes import bfloat16_to_float32, float32_to_bfloat16
+
+# How a rounded copy of float32 values is made.
+ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "float16": lambda array: array.astype(np.float16).astype(np.float32),
+    "bfloat16": lambda array: bfloat16_to_float32(float32_to_bfloat16(array)),
+}
 LAYOUTS = {2: "OI", 3: "OIW", 4: "OIHW", 5: "OIDHW"}
 
 
@@ -36,6 +44,10 @@ def relate(
         word: what it is: "weight" or "bias".
         linear: a matrix or a vector: without height and width.
     """
+    for kind, rounded in () if rough else ROUNDINGS.items():
+        with np.errstate(over="ignore"):
+            if not np.array_equal(ours, theirs) and np.array_equal(ours, rounded(theirs)):
+                return Relation("weights_rounded", f"its {word} is rounded to {kind}", rounded)
     for relation in _relations(ours, theirs, keys, word, linear):
         if _same(ours, relation.apply(theirs), rough):
             return relation
@@ -47,17 +59,17 @@ def _relations(
     ours: np.ndarray, theirs: np.ndarray, keys: Mapping[str, np.ndarray], word: str, linear: bool
 ) -> Iterator[Relation]:
     yield Relation("", "", lambda a: a)
-    if word == "bias":
-        yield Relation("bias_missing", "its bias is missing", np.zeros_like)
-        yield Relation("bias_doubled", "its bias is added twice", lambda a: 2 * a)
-        yield Relation("bias_sign", "its bias has the other sign", lambda a: -a)
+    if theirs.ndim == 1:
+        yield Relation("bias_missing", f"its {word} is missing", np.zeros_like)
+        yield Relation("bias_doubled", f"its {word} is added twice", lambda a: 2 * a)
+        yield Relation("bias_sign", f"its {word} has the other sign", lambda a: -a)
     else:
         yield Relation("weights_missing", "its weights are all zero", np.zeros_like)
         if not linear:
             yield from _windows(theirs)
     for key, other in keys.items():
         if _same(ours, other, True):
-            yield Relation("weight_key", f"its {word} is that of {key}", lambda _, other=other: other)
+            yield Relation("weight_key", f"its {word} is that of {key}", partial(_other, other))
     if theirs.ndim > 1:
         yield from _layouts(theirs)
         text = "its weights are for reversed input channels, such as BGR for RGB"
@@ -74,10 +86,10 @@ def _windows(theirs: np.ndarray) -> Iterator[Relation]:
         yield Relation(
             "kernel_flipped",
             "its kernel is flipped, as between a convolution and a correlation",
-            lambda a: np.flip(a, axes),
+            partial(np.flip, axis=axes),
         )
     for axis in axes if len(axes) > 1 else ():
-        yield Relation("kernel_flipped", f"its kernel is flipped along axis {axis}", lambda a, i=axis: np.flip(a, i))
+        yield Relation("kernel_flipped", f"its kernel is flipped along axis {axis}", partial(np.flip, axis=axis))
     if len(axes) == 2 and theirs.shape[2] == theirs.shape[3] > 1:
         yield Relation(
             "kernel_transposed",
@@ -99,7 +111,7 @@ def _layouts(theirs: np.ndarray) -> Iterator[Relation]:
         yield Relation(
             "weight_layout",
             f"its weights are {what}, and read as {letters}",
-            lambda a, order=order: np.ascontiguousarray(a.transpose(order)).reshape(a.shape),
+            partial(_written, order=order),
         )
         shape = tuple(theirs.shape[i] for i in order)
         back = tuple(int(i) for i in np.argsort(order))
@@ -107,8 +119,20 @@ def _layouts(theirs: np.ndarray) -> Iterator[Relation]:
             yield Relation(
                 "weight_layout",
                 f"its weights are {letters}, and read as {name}",
-                lambda a, shape=shape, back=back: np.ascontiguousarray(a).reshape(shape).transpose(back),
+                partial(_read, shape=shape, back=back),
             )
+
+
+def _other(other: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return other
+
+
+def _written(a: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    return np.ascontiguousarray(a.transpose(order)).reshape(a.shape)
+
+
+def _read(a: np.ndarray, shape: tuple[int, ...], back: tuple[int, ...]) -> np.ndarray:
+    return np.ascontiguousarray(a).reshape(shape).transpose(back)
 
 
 def _same(a: np.ndarray, b: np.ndarray, rough: bool) -> bool:
