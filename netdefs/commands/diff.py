@@ -32,6 +32,8 @@ def add(commands: Any) -> None:
     diff.add_argument("variant", metavar="engine", help="an engine file, or a variant to define now")
     diff.add_argument("module", help="timm:NAME, torchvision:NAME, package.module:function or file.py:function")
     diff.add_argument("--checkpoint", help="weights to load into the PyTorch module")
+    diff.add_argument("--prefix", default="", help="strip this from the checkpoint's names, as gen_wts does")
+    diff.add_argument("--skip", metavar="GLOB", action="append", default=[], help="leave these names out; repeatable")
     network_options(diff)
     feed_options(diff)
     diff.add_argument("--layers", default="*", help="a glob: only these (default *)")
@@ -48,7 +50,9 @@ def command(arguments: argparse.Namespace) -> int:
 
     if arguments.report:
         refuse_existing(arguments.report, arguments.force)
-    module = load_module(arguments.module, arguments.checkpoint)
+    if (arguments.prefix or arguments.skip) and not arguments.checkpoint:
+        raise InputError("--prefix and --skip are about the names in a --checkpoint, and none is given.")
+    module = load_module(arguments.module, arguments.checkpoint, prefix=arguments.prefix, skip=arguments.skip)
     if exists(arguments.variant):
         refuse_network_options(arguments)
         compared: Any = netdefs.load_engine(arguments.variant)

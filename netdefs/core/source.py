@@ -4,11 +4,12 @@ import difflib
 import importlib
 import importlib.util
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from netdefs.core.checkpoint import read_checkpoint
+from netdefs.core.checkpoint import Checkpoint, read_checkpoint
 from netdefs.core.errors import CheckpointError, FileError, MissingPackageError
 from netdefs.core.optional import require
 
@@ -17,7 +18,9 @@ CATALOGS = {"timm": "timm", "torchvision": "torchvision.models"}  # the modules 
 LONGEST = 1000  # characters of PyTorch's message about what does not fit
 
 
-def load_module(spec: str, checkpoint: str | os.PathLike[str] | None = None) -> Any:
+def load_module(
+    spec: str, checkpoint: str | os.PathLike[str] | None = None, *, prefix: str = "", skip: Iterable[str] = ()
+) -> Any:
     """The `torch.nn.Module` that `spec` names, on the CPU and in eval mode.
 
     Args:
@@ -25,6 +28,8 @@ def load_module(spec: str, checkpoint: str | os.PathLike[str] | None = None) -> 
             `package.module:function`, `path/to/file.py:function`.
         checkpoint: weights to load into it; every name must fit. Without it, models of timm and torchvision come with
             their pretrained weights.
+        prefix: stripped from the checkpoint's names that begin with it.
+        skip: glob patterns of the checkpoint's names to leave out.
 
     Raises:
         CheckpointError: the spec names no module, or the checkpoint does not fit.
@@ -43,7 +48,7 @@ def load_module(spec: str, checkpoint: str | os.PathLike[str] | None = None) -> 
         raise CheckpointError(f"{spec} gives an object of type {type(module).__name__}, not a torch.nn.Module.")
     module.cpu().eval()
     if checkpoint is not None:
-        _load_weights(module, checkpoint, spec)
+        _load_weights(module, checkpoint, spec, prefix, skip)
     return module
 
 
@@ -100,13 +105,27 @@ def _call(module: ModuleType, name: str, spec: str) -> Any:
         raise CheckpointError(f"{spec} raised {type(error).__name__}: {error}. {advice}") from error
 
 
-def _load_weights(module: Any, checkpoint: str | os.PathLike[str], spec: str) -> None:
+def _load_weights(module: Any, checkpoint: str | os.PathLike[str], spec: str, prefix: str, skip: Iterable[str]) -> None:
     torch = require("torch", "torch")
-    found = read_checkpoint(checkpoint)
+    found = read_checkpoint(checkpoint, prefix=prefix, skip=skip)
     state_dict = {name: torch.from_numpy(array.copy()) for name, array in found.state_dict.items()}
     try:
         module.load_state_dict(state_dict, strict=True)
     except RuntimeError as error:
         text = " ".join(str(error).split())
         text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
-        raise CheckpointError(f"{checkpoint} ({found.wrapping}) does not fit {spec}. {text}") from error
+        raise CheckpointError(
+            f"{checkpoint} ({found.wrapping}) does not fit {spec}.{_hint(module, found)} {text}"
+        ) from error
+
+
+def _hint(module: Any, found: Checkpoint) -> str:
+    """What would make the names fit, if it is a prefix."""
+    first = next(iter(module.state_dict()))
+    for name in found.state_dict:
+        if name.endswith(f".{first}"):
+            prefix = name.removesuffix(first)
+            others = [other for other in found.state_dict if not other.startswith(prefix)]
+            skip = f" and --skip for what is not below it, such as {others[0]}" if others else ""
+            return f" Its names begin with {prefix!r}: give --prefix {prefix}{skip}."
+    return ""

@@ -66,6 +66,19 @@ def test_a_checkpoint_is_loaded_into_it(tmp_path, dtype):
     assert equal(module, saved.float())
 
 
+def test_a_checkpoint_with_a_prefix(tmp_path):
+    """HRNet's segmentation checkpoints hold the whole trainer: model.* and loss.*."""
+    saved = {f"model.{name}": tensor for name, tensor in net().state_dict().items()}
+    path = tmp_path / "x.pt"
+    torch.save({**saved, "loss.weight": torch.ones(19)}, path)
+    with pytest.raises(
+        CheckpointError, match=r"begin with 'model\.': give --prefix model\. and --skip .* loss\.weight"
+    ):
+        load_module("tests.core.checkpoints:net", path)
+    module = load_module("tests.core.checkpoints:net", path, prefix="model.", skip=["loss.*"])
+    assert list(module.state_dict()) == [name.removeprefix("model.") for name in saved]
+
+
 def test_a_checkpoint_must_fit(file, tmp_path):
     path = tmp_path / "x.pt"
     torch.save({"0.weight": torch.ones(2, 1, 1, 1), "2.weight": torch.ones(1)}, path)

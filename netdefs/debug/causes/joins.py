@@ -29,19 +29,22 @@ def joins(case: Case) -> Iterator[Candidate]:
                     values=made(out, case.again, node, names),
                     where=out,
                 )
-        elif node.op_type in OPERATIONS and len(reads) == 2:
-            a, b = reads
-            for kind, operation in OPERATIONS.items():
-                for left, right in ((a, b), (b, a)) if kind == "Sub" else ((a, b),):
-                    if (kind, left) != (node.op_type, a):
-                        text = f"{out} is {WORDS[node.op_type]}; PyTorch has {WORDS[kind]}, of {left} and {right}"
-                        yield Candidate(
-                            "operation",
-                            text,
-                            values=made(out, operation, case.values[left], case.values[right]),
-                            where=out,
-                        )
+        elif node.op_type in OPERATIONS and len(node.input) == 2 and reads:
+            yield from _operations(case, node, out)
     yield from _splits(case)
+
+
+def _operations(case: Case, node: Any, out: str) -> Iterator[Candidate]:
+    """Another operation on the same two tensors, one of which may be a constant."""
+    a, b = node.input
+    x, y = (case.constants[name] if name in case.constants else case.values[name] for name in (a, b))
+    # A maximum with a number would explain anything that stays below it.
+    kinds = OPERATIONS if len(case.inputs_of(node)) == 2 else {kind: OPERATIONS[kind] for kind in ("Add", "Mul", "Sub")}
+    for kind, operation in kinds.items():
+        for left, right, p, q in ((a, b, x, y), (b, a, y, x)) if kind == "Sub" else ((a, b, x, y),):
+            if (kind, left) != (node.op_type, a):
+                text = f"{out} is {WORDS[node.op_type]}; PyTorch has {WORDS[kind]}, of {plain(left)} and {plain(right)}"
+                yield Candidate("operation", text, values=made(out, operation, p, q), where=out)
 
 
 def axes(case: Case) -> Iterator[Candidate]:

@@ -33,12 +33,12 @@ HYPOTHESES: tuple[Callable[[Case], Iterator[Candidate]], ...] = (
     norms,
     layers,
     activations,
+    constants,
     joins,
     axes,
     pools,
     resizes,
     shuffles,
-    constants,
     branches,
     permutations,
     factors,
@@ -208,8 +208,8 @@ class Search:
         module = self._modules.get(task.pair.source)
         is_block = module is not None and bool(list(module.children()))
         given = self._given.get(task.pair.source, []) if is_block else []
-        case.others = {f"what it gives {task.pair.source}": array for array in given}
-        case.others |= {name: self._values[name] for name in near if name in self._values}
+        case.others = {name: self._values[name] for name in near if name in self._values}
+        case.others |= {f"what it gives {task.pair.source}": array for array in given}
         order = list(self._scan.modules)
         last = order.index(task.pair.source) if task.pair.source in order else len(order)
         case.lacking = {
