@@ -6,17 +6,17 @@ which is not the usual space-to-depth.
 
 Input: (N, 3, H, W) RGB, 0 to 1, H and W multiples of 32; 416 x 416 by default.
 Outputs: raw, `region_input` (N, 5 * (5 + classes), H / 32, W / 32), what the last convolution gives; decoded, `boxes`
-(N, boxes, 1, 4) and `confs` (N, boxes, classes), as `netdefs.core.darknet_boxes.boxes_and_confs` has them.
+(N, boxes, 1, 4) and `confs` (N, boxes, classes), as `netdefs.core.yolo.darknet_boxes.boxes_and_confs` has them.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from netdefs.core.darknet_boxes import SQUEEZE, add_detector, darknet_outputs
-from netdefs.core.darknet_layers import Anchors, Conv, Detect, Layer, Pool, Reorg, Route, cfg_names, pairs
 from netdefs.core.network import Network
 from netdefs.core.preprocess import Decode
 from netdefs.core.scope import Tensor
+from netdefs.core.yolo.darknet_boxes import SQUEEZE, add_detector, darknet_outputs
+from netdefs.core.yolo.darknet_layers import Anchors, Conv, Detect, Layer, Pool, Reorg, Route, cfg_names, pairs
 from netdefs.core.zoo import Model, config_of
 
 

@@ -8,16 +8,21 @@ cfg/yolov3*.cfg (public domain), with the names of Tianxiaomo/pytorch-YOLOv4, to
 Input: (N, 3, H, W) RGB, 0 to 1, H and W multiples of 32.
 Outputs of darknet's form: raw, `raw_0`, `raw_1` ... (N, 3 * (5 + classes), h, w), one for each scale, the coarsest
 first; decoded, `boxes` (N, boxes, 1, 4) and `confs` (N, boxes, classes), as
-`netdefs.core.darknet_boxes.boxes_and_confs` has them. Of yolov3-ultralytics: raw, `raw_p3`, `raw_p4`, `raw_p5`
+`netdefs.core.yolo.darknet_boxes.boxes_and_confs` has them. Of yolov3-ultralytics: raw, `raw_p3`, `raw_p4`, `raw_p5`
 (N, 3, h, w, 5 + classes); decoded, `pred` (N, boxes, 5 + classes), as
-`netdefs.core.detection.boxes_from_anchors` has it.
+`netdefs.core.yolo.detection.boxes_from_anchors` has it.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from netdefs.core.darknet_boxes import SQUEEZE, add_detector, darknet_outputs
-from netdefs.core.darknet_layers import (
+from netdefs.core.errors import NetworkError
+from netdefs.core.network import Network
+from netdefs.core.preprocess import Decode
+from netdefs.core.scope import Tensor
+from netdefs.core.weights import Weights
+from netdefs.core.yolo.darknet_boxes import SQUEEZE, add_detector, darknet_outputs
+from netdefs.core.yolo.darknet_layers import (
     TINY_ANCHORS,
     Anchors,
     Conv,
@@ -31,15 +36,10 @@ from netdefs.core.darknet_layers import (
     pairs,
     spp,
 )
-from netdefs.core.detection import check_multiple
-from netdefs.core.errors import NetworkError
-from netdefs.core.network import Network
-from netdefs.core.preprocess import Decode
-from netdefs.core.scope import Tensor
-from netdefs.core.ultralytics import conv, same, upsample_concat
-from netdefs.core.ultralytics_anchors import detect_anchors
-from netdefs.core.ultralytics_zoo import LETTERBOX
-from netdefs.core.weights import Weights
+from netdefs.core.yolo.detection import check_multiple
+from netdefs.core.yolo.ultralytics import conv, same, upsample_concat
+from netdefs.core.yolo.ultralytics_anchors import detect_anchors
+from netdefs.core.yolo.ultralytics_zoo import LETTERBOX
 from netdefs.core.zoo import Model, config_of
 
 

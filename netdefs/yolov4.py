@@ -17,9 +17,9 @@ darknet's form: gen_wts.py turns its files into that. Under `module_list` names 
 Input: (N, 3, H, W) RGB, 0 to 1, H and W multiples of 32.
 Outputs of darknet's form: raw, `raw_0`, `raw_1` ... (N, 3 * (5 + classes), h, w), one for each scale, in the cfg's
 order; decoded, `boxes` (N, boxes, 1, 4) and `confs` (N, boxes, classes), as
-`netdefs.core.darknet_boxes.boxes_and_confs` has them. Of Tianxiaomo's: the same, but the raw ones are called `raw_p3`,
-`raw_p4`, `raw_p5`. Of WongKinYiu's: raw, `raw_p3` ... (N, 3, h, w, 5 + classes); decoded, `pred` (N, boxes,
-5 + classes), as `netdefs.core.detection.boxes_from_anchors` has it.
+`netdefs.core.yolo.darknet_boxes.boxes_and_confs` has them. Of Tianxiaomo's: the same, but the raw ones are called
+`raw_p3`, `raw_p4`, `raw_p5`. Of WongKinYiu's: raw, `raw_p3` ... (N, 3, h, w, 5 + classes); decoded, `pred` (N, boxes,
+5 + classes), as `netdefs.core.yolo.detection.boxes_from_anchors` has it.
 """
 
 from collections import Counter
@@ -27,8 +27,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from netdefs.core.darknet_boxes import SQUEEZE, add_detector, darknet_outputs, yolov5_outputs
-from netdefs.core.darknet_layers import (
+from netdefs.core.network import Network
+from netdefs.core.preprocess import Decode
+from netdefs.core.scope import Tensor
+from netdefs.core.weights import Weights
+from netdefs.core.yolo.darknet_boxes import SQUEEZE, add_detector, darknet_outputs, yolov5_outputs
+from netdefs.core.yolo.darknet_layers import (
     TINY_ANCHORS,
     Anchors,
     Conv,
@@ -47,11 +51,7 @@ from netdefs.core.darknet_layers import (
     pairs,
     spp,
 )
-from netdefs.core.network import Network
-from netdefs.core.preprocess import Decode
-from netdefs.core.scope import Tensor
-from netdefs.core.ultralytics_zoo import LETTERBOX
-from netdefs.core.weights import Weights
+from netdefs.core.yolo.ultralytics_zoo import LETTERBOX
 from netdefs.core.zoo import Model, config_of
 
 

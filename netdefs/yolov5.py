@@ -11,14 +11,14 @@ Input: (N, 3, H, W) RGB in 0..1, letterboxed to multiples of 32: 640 x 640; of v
 from functools import partial
 from typing import Any
 
-from netdefs.core import ultralytics as blocks
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
-from netdefs.core.suppression import YOLOV5, suppression
-from netdefs.core.ultralytics import upsample_concat
-from netdefs.core.ultralytics_anchors import detect_anchors
-from netdefs.core.ultralytics_heads import Head, classify, detect
-from netdefs.core.ultralytics_zoo import SUPPRESSION, Scale, check_arguments, recipes, recognize, variants
+from netdefs.core.yolo import ultralytics as blocks
+from netdefs.core.yolo.suppression import YOLOV5, suppression
+from netdefs.core.yolo.ultralytics import upsample_concat
+from netdefs.core.yolo.ultralytics_anchors import detect_anchors
+from netdefs.core.yolo.ultralytics_heads import Head, classify, detect
+from netdefs.core.yolo.ultralytics_zoo import SUPPRESSION, Scale, check_arguments, recipes, recognize, variants
 from netdefs.core.zoo import Model, config_of
 
 SCALES = {

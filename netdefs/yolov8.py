@@ -10,13 +10,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from netdefs.core import ultralytics as blocks
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
-from netdefs.core.suppression import suppression
-from netdefs.core.ultralytics import upsample_concat
-from netdefs.core.ultralytics_heads import Head, classify, detect
-from netdefs.core.ultralytics_zoo import (
+from netdefs.core.yolo import ultralytics as blocks
+from netdefs.core.yolo.suppression import suppression
+from netdefs.core.yolo.ultralytics import upsample_concat
+from netdefs.core.yolo.ultralytics_heads import Head, classify, detect
+from netdefs.core.yolo.ultralytics_zoo import (
     SUPPRESSION,
     TASK_EPS,
     TASKS,

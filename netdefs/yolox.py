@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from netdefs.core.blocks import conv_bn
-from netdefs.core.detection import cells, check_decode, check_multiple, sizes_of_maps
 from netdefs.core.network import Network
 from netdefs.core.preprocess import Decode, Preprocess
 from netdefs.core.scope import Tensor
-from netdefs.core.ultralytics import activation, same
 from netdefs.core.weights import Weights
+from netdefs.core.yolo.detection import cells, check_decode, check_multiple, sizes_of_maps
+from netdefs.core.yolo.ultralytics import activation, same
 from netdefs.core.zoo import Model, config_of
 
 

@@ -28,7 +28,7 @@ def test_facts_are_the_definitions(module):
 def test_errors_are_small():
     """The deepest attention networks amplify rounding most."""
     for variant, found in json.loads(zoo.MEASURED.read_text()).items():
-        assert found.get("error", 0) < 1e-4, variant
+        assert found.get("error", 0) < 3e-4, variant
 
 
 def test_operations_are_counted_twice_per_multiply_add():

@@ -7,7 +7,7 @@ import pytest
 
 import netdefs
 from netdefs.core.errors import EngineError, InputError, NetworkError
-from netdefs.core.suppression import ULTRALYTICS, YOLOV5, Suppression, suppress
+from netdefs.core.yolo.suppression import ULTRALYTICS, YOLOV5, Suppression, suppress
 from netdefs.vision import predict
 from netdefs.vision.boxes import detect
 from netdefs.vision.nms import class_nms

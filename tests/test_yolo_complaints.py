@@ -10,10 +10,10 @@ import torch
 
 import netdefs
 from examples.seeded import pictures, seed_weights
-from netdefs.core.darknet_boxes import SQUEEZE
 from netdefs.core.errors import NetworkError, WeightsError
 from netdefs.core.preprocess import Decode, Preprocess
-from netdefs.core.ultralytics_zoo import LETTERBOX
+from netdefs.core.yolo.darknet_boxes import SQUEEZE
+from netdefs.core.yolo.ultralytics_zoo import LETTERBOX
 from netdefs.vision import predict, predict_many
 from tests.reference import MODELS
 from tests.test_zoo import constant, shapes_of

@@ -10,9 +10,9 @@ import torch
 
 import netdefs
 from examples.seeded import pictures, seed_weights
-from netdefs.core.darknet import max_pool
-from netdefs.core.darknet_layers import Conv
 from netdefs.core.errors import NetworkError, WeightsError
+from netdefs.core.yolo.darknet import max_pool
+from netdefs.core.yolo.darknet_layers import Conv
 from tests import golden
 from tests.reference import MODELS
 from tests.reference.yolov2 import Darknet

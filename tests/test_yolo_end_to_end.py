@@ -17,7 +17,7 @@ from skimage import data
 import netdefs
 from examples.seeded import pictures, seed_weights
 from netdefs.cli import main
-from netdefs.core.ultralytics_zoo import LETTERBOX
+from netdefs.core.yolo.ultralytics_zoo import LETTERBOX
 from netdefs.vision import placement, preprocess, read_image
 from netdefs.vision.boxes import detect
 from tests import golden

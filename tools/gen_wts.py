@@ -14,11 +14,11 @@ from rich.table import Table
 from netdefs import yolov2, yolov3, yolov4
 from netdefs.core.checkpoint import Checkpoint, read_checkpoint, read_module
 from netdefs.core.convert import not_finite, sidecar_path, write_weights
-from netdefs.core.darknet_layers import Layer
-from netdefs.core.darknet_weights import read_darknet
 from netdefs.core.errors import FileError, NetdefsError
 from netdefs.core.files import refuse_existing
 from netdefs.core.source import load_module
+from netdefs.core.yolo.darknet_layers import Layer
+from netdefs.core.yolo.darknet_weights import read_darknet
 
 EXAMPLES = """\
 examples:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from netdefs.core.errors import InputError
-from netdefs.core.suppression import APART, ULTRALYTICS, YOLOV5, Suppression
+from netdefs.core.yolo.suppression import APART, ULTRALYTICS, YOLOV5, Suppression
 from netdefs.vision.candidates import (
     Candidates,
     Outputs,

@@ -8,7 +8,7 @@ threshold of 0.45 in one of four. It also compares every pair, 8 s for 30,000 bo
 
 import numpy as np
 
-from netdefs.core.suppression import rounded_down
+from netdefs.core.yolo.suppression import rounded_down
 
 EPS = 1e-7  # of probiou
 BLOCK = 64  # boxes that are compared with all others at once

@@ -4,7 +4,7 @@ import struct
 
 import netdefs
 from examples.seeded import seed_weights
-from netdefs.core.darknet_layers import Conv, Detect, Pool, Reorg, Route, Shortcut, Upsample
+from netdefs.core.yolo.darknet_layers import Conv, Detect, Pool, Reorg, Route, Shortcut, Upsample
 from tests.reference.yolov2 import Darknet, Yolo
 
 NETWORKS = {

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdefs.core.darknet_cfg import parse_cfg, read_cfg
-from netdefs.core.darknet_layers import Conv, Detect, Route, with_heads
-from netdefs.core.darknet_weights import value_count
 from netdefs.core.errors import CheckpointError
+from netdefs.core.yolo.darknet_cfg import parse_cfg, read_cfg
+from netdefs.core.yolo.darknet_layers import Conv, Detect, Route, with_heads
+from netdefs.core.yolo.darknet_weights import value_count
 from tests.core.darknet_files import NETWORKS, SMALL, text_of
 
 

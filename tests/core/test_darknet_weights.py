@@ -12,9 +12,9 @@ import torch
 
 import netdefs
 from examples.seeded import seed_weights
-from netdefs.core.darknet_layers import Conv, Detect, with_heads
-from netdefs.core.darknet_weights import read_darknet, value_count
 from netdefs.core.errors import CheckpointError, FileError
+from netdefs.core.yolo.darknet_layers import Conv, Detect, with_heads
+from netdefs.core.yolo.darknet_weights import read_darknet, value_count
 from tests.core.darknet_files import NETWORKS, SMALL, small, text_of, write
 from tests.reference.yolov2 import Darknet, Yolo
 from tests.reference.yolov3 import yolov3_tiny

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from netdefs.core.checkpoint import Checkpoint
-from netdefs.core.darknet_cfg import read_cfg
-from netdefs.core.darknet_layers import CLASSES, Conv, Layer, cfg_names, heads, input_channels, with_heads
 from netdefs.core.errors import CheckpointError, FileError
 from netdefs.core.sniff import looks_like
+from netdefs.core.yolo.darknet_cfg import read_cfg
+from netdefs.core.yolo.darknet_layers import CLASSES, Conv, Layer, cfg_names, heads, input_channels, with_heads
 
 EPS = 1e-5  # of every batch norm of darknet
 MOST_CLASSES = 10_000
@@ -26,7 +26,7 @@ def read_darknet(
     cfg: str | os.PathLike[str] | None = None,
     networks: Mapping[str, Sequence[Layer]] | None = None,
 ) -> Checkpoint:
-    """The weights in a .weights file under the names of `netdefs.core.darknet_layers.cfg_names`.
+    """The weights in a .weights file under the names of `netdefs.core.yolo.darknet_layers.cfg_names`.
 
     Args:
         path: the file.

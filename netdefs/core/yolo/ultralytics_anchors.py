@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from netdefs.core.detection import boxes_from_anchors, check_decode, class_count, sizes_of_maps
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
-from netdefs.core.suppression import Suppression, suppress
-from netdefs.core.ultralytics import EPS, conv, same
-from netdefs.core.ultralytics_heads import MASKS
+from netdefs.core.yolo.detection import boxes_from_anchors, check_decode, class_count, sizes_of_maps
+from netdefs.core.yolo.suppression import Suppression, suppress
+from netdefs.core.yolo.ultralytics import EPS, conv, same
+from netdefs.core.yolo.ultralytics_heads import MASKS
 
 
 def detect_anchors(

@@ -5,13 +5,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from netdefs.core.darknet import add_layers
-from netdefs.core.darknet_layers import Anchors, Detect, Layer, Names, heads, with_heads
-from netdefs.core.detection import boxes_from_anchors, cells, check_decode, check_multiple, class_count, sizes_of_maps
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.preprocess import Preprocess
 from netdefs.core.scope import Tensor
+from netdefs.core.yolo.darknet import add_layers
+from netdefs.core.yolo.darknet_layers import Anchors, Detect, Layer, Names, heads, with_heads
+from netdefs.core.yolo.detection import (
+    boxes_from_anchors,
+    cells,
+    check_decode,
+    check_multiple,
+    class_count,
+    sizes_of_maps,
+)
 
 PAIR = ("boxes", "confs")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from netdefs.core.detection import rows_of
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
+from netdefs.core.yolo.detection import rows_of
 
 PLACES = ("host", "in_network")
 APART = 7680.0  # pixels that upstream moves the boxes of one class away from those of the one before

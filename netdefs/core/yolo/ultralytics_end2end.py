@@ -5,13 +5,13 @@ Upstream: ultralytics/ultralytics, ultralytics/nn/modules/{head,block}.py (AGPL-
 
 from collections.abc import Sequence
 
-from netdefs.core.detection import best_detections, check_decode
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor
-from netdefs.core.suppression import Suppression
-from netdefs.core.ultralytics import conv
-from netdefs.core.ultralytics_heads import CLASSES, Head, decoded_values, prototypes, raw_values, suppressed
+from netdefs.core.yolo.detection import best_detections, check_decode
+from netdefs.core.yolo.suppression import Suppression
+from netdefs.core.yolo.ultralytics import conv
+from netdefs.core.yolo.ultralytics_heads import CLASSES, Head, decoded_values, prototypes, raw_values, suppressed
 
 PREFIXES = {"one2one": "one2one_", "one2many": ""}  # of a head's modules
 

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from netdefs.core.detection import (
+from netdefs.core.errors import NetworkError
+from netdefs.core.network import Network
+from netdefs.core.scope import Tensor
+from netdefs.core.yolo.detection import (
     anchor_points,
     boxes_from_distances,
     check_decode,
@@ -18,11 +21,8 @@ from netdefs.core.detection import (
     rotated_boxes,
     sizes_of_maps,
 )
-from netdefs.core.errors import NetworkError
-from netdefs.core.network import Network
-from netdefs.core.scope import Tensor
-from netdefs.core.suppression import Suppression, suppress
-from netdefs.core.ultralytics import EPS, conv, same
+from netdefs.core.yolo.suppression import Suppression, suppress
+from netdefs.core.yolo.ultralytics import EPS, conv, same
 
 CLASSES = {"detect": 80, "seg": 80, "pose": 1, "obb": 15, "cls": 1000}  # of upstream's own checkpoints
 MORE = {"detect": "", "seg": "mask_coefficient", "pose": "kpts", "obb": "angle"}  # what a box has besides its class

@@ -8,8 +8,19 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from netdefs.core.darknet_layers import Anchors, Conv, Detect, Layer, Pool, Reorg, Route, Shortcut, Upsample, absolute
 from netdefs.core.errors import CheckpointError, FileError
+from netdefs.core.yolo.darknet_layers import (
+    Anchors,
+    Conv,
+    Detect,
+    Layer,
+    Pool,
+    Reorg,
+    Route,
+    Shortcut,
+    Upsample,
+    absolute,
+)
 
 
 class Section:

@@ -9,13 +9,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from netdefs.core.detection import check_multiple
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.preprocess import IMAGENET, Decode, Preprocess
 from netdefs.core.scope import Tensor
-from netdefs.core.suppression import ULTRALYTICS
 from netdefs.core.weights import Weights
+from netdefs.core.yolo.detection import check_multiple
+from netdefs.core.yolo.suppression import ULTRALYTICS
 
 Variant = dict[str, Any]
 

@@ -6,10 +6,21 @@ Upstream: https://github.com/AlexeyAB/darknet (public domain), src/*_layer.c.
 from collections.abc import Sequence
 
 from netdefs.core.blocks import conv_bn
-from netdefs.core.darknet_layers import CLASSES, Conv, Layer, Names, Pool, Reorg, Route, Shortcut, Upsample, absolute
 from netdefs.core.network import Network
 from netdefs.core.scope import Tensor, configure
-from netdefs.core.ultralytics import activation, same
+from netdefs.core.yolo.darknet_layers import (
+    CLASSES,
+    Conv,
+    Layer,
+    Names,
+    Pool,
+    Reorg,
+    Route,
+    Shortcut,
+    Upsample,
+    absolute,
+)
+from netdefs.core.yolo.ultralytics import activation, same
 
 
 def add_layers(net: Network, x: Tensor, layers: Sequence[Layer], names: Sequence[Names], eps: float) -> list[Tensor]:

@@ -1,0 +1,1 @@
+"""What the YOLO families share: blocks, heads, decoding, file formats."""
