@@ -98,7 +98,8 @@ def match_outputs(
     """Pairs the network's outputs with what the module returned, and adds them to `matching` with a note on how.
 
     Names count first; then a value that is the very tensor of a compared module goes to the output that passes that
-    layer on. What is left goes in order if there are as many on both sides, else by shape to the first output that is
+    layer on. What is left goes in order if there are as many on both sides (but not if the value is compared as a
+    layer already, and the output's shape says that it is something else), else by shape to the first output that is
     left, unless its module is compared already.
 
     Args:
@@ -167,11 +168,13 @@ def _choose(
             if source and _identity(source, scan) == returned[label].same_as:
                 take(name, label, f"both are the output of {source}")
                 break
+    compared = {_identity(source, scan) for source in sources.values()}
     if len(left()) == len(free()):
         for name, label in zip(left(), free(), strict=True):
-            take(name, label, "the only one" if len(outputs) == 1 else "in order")
+            # What is compared as a layer already, and of another shape, is an output that the network works on further.
+            if returned[label].same_as not in compared or _fits(outputs[name], returned[label].shape):
+                take(name, label, "the only one" if len(outputs) == 1 else "in order")
         return chosen, how
-    compared = {_identity(source, scan) for source in sources.values()}
     # An output that hands on a compared layer belongs to that module's value, so it comes last.
     for label in [label for label in free() if returned[label].same_as not in compared]:
         shape = returned[label].shape

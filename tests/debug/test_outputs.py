@@ -206,3 +206,14 @@ def test_two_inputs():
         report = netdefs.compare(net, module, inputs)
         assert report.ok
         assert [(found.name, found.low) for found in report.inputs] == [("input", a.min()), ("other", float(b.min()))]
+
+
+def test_outputs_that_the_network_works_on_further():
+    """A network may upsample in itself what PyTorch returns: its layers are compared, and no output is called wrong."""
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)).eval()
+    net = netdefs.Network(module.state_dict())
+    x = net.conv(net.conv(net.input("x", (1, 3, 8, 8)), "0", 4, kernel=3), "1", 2, kernel=1)
+    net.finish(net.output(net.upsample(x, "larger", scale_factor=2), "maps"))
+    report = netdefs.compare(net, module, torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert report.ok, report.verdict
+    assert [row.name for row in report.rows] == ["0", "1"]
