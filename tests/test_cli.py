@@ -13,8 +13,8 @@ from skimage import data
 import netdefs
 from examples.lenet_torch import lenet5
 from netdefs.cli import main
-from netdefs.commands.options import assignment, check_type
-from netdefs.core.errors import InputError
+from netdefs.commands.options import assignment
+from netdefs.core.errors import NetworkError
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_run_on_a_variant(folder, capsys):
 @pytest.mark.parametrize(
     ("assignments", "words"),
     [
-        (["num_classes=ten"], ["num_classes=ten: it must be a whole number or None"]),
+        (["num_classes=ten"], ["num_classes='ten': it must be a whole number or None"]),
         (["num_classes=10.0"], ["whole number"]),
         (["num_classes=True"], ["whole number"]),
         (["num_class=10"], ["no argument 'num_class'", "num_classes"]),
@@ -198,12 +198,12 @@ def test_text_is_not_true():
     model = netdefs.higherhrnet.model
     for text, value in (("false", False), ("True", True), ("FALSE", False)):
         assert assignment(f"aggregate={text}") == ("aggregate", value)
-    with pytest.raises(InputError, match="aggregate=yes: it must be True or False"):
-        check_type(model, *assignment("aggregate=yes"))
+    with pytest.raises(NetworkError, match="aggregate='yes': it must be True or False"):
+        model.check_arguments(dict([assignment("aggregate=yes")]))
     for fits in ("aggregate=true", "decode=in_network", "num_joints=none", "num_joints=14", "eps=1", "eps=1e-3"):
-        check_type(model, *assignment(fits))
-    check_type(netdefs.hrnet_seg.model, *assignment("align_corners=None"))
-    check_type(netdefs.yolov2.model, *assignment("anchors=[[(1, 2)]]"))
+        model.check_arguments(dict([assignment(fits)]))
+    netdefs.hrnet_seg.model.check_arguments({"align_corners": None})
+    netdefs.yolov2.model.check_arguments({"anchors": [[(1, 2)]]})
 
 
 def test_diff_agrees(engine, folder, capsys):

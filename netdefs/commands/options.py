@@ -2,9 +2,6 @@
 
 import argparse
 import ast
-import inspect
-import types
-import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,13 +12,6 @@ from netdefs.core.scope import near
 from netdefs.core.zoo import PLACES, Model
 
 NETWORK_OPTIONS = ("weights", "precision", "input_shape", "num_classes", "fold_bn", "preprocess", "config")
-TYPES: dict[Any, str] = {
-    bool: "True or False",
-    int: "a whole number",
-    float: "a number",
-    str: "a word",
-    type(None): "None",
-}
 WORDS = {"true": True, "false": False, "none": None}
 Command = Callable[[argparse.Namespace], int]
 
@@ -76,30 +66,11 @@ def define(arguments: argparse.Namespace, package: str | None = None) -> Network
     config = {name: value for name, value in given.items() if value is not None}
     model = model_of(arguments.variant)
     further = config.pop("config", [])
-    for number, (name, value) in enumerate(further):
+    for number, (name, _) in enumerate(further):
         if name in config or name in dict(further[:number]):
             raise InputError(f"{name} is given twice.")
-        check_type(model, name, value)
+    model.check_arguments(dict(further))  # first of all: what has an option of its own is not for --config
     return model.define_network(variant=arguments.variant, package=package, **config, **dict(further))
-
-
-def check_type(model: Model, name: str, value: Any) -> None:
-    """Checks an argument of --config: text would be true, or fail somewhere inside.
-
-    Raises:
-        InputError: the network has no such argument, or its values are of another type.
-    """
-    known = model.arguments
-    if name not in known:
-        raise InputError(
-            f"netdefs.{model.name} has no argument {name!r}; --config takes {', '.join(known)}.{near(name, known)}"
-        )
-    kind = inspect.signature(model.define).parameters[name].annotation
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    fits = type(value) in kinds or (float in kinds and type(value) is int)
-    if not fits and all(each in TYPES for each in kinds):  # what is a list the network checks itself
-        wanted = " or ".join(TYPES[each] for each in kinds)
-        raise InputError(f"--config {name}={value}: it must be {wanted}.")
 
 
 def refuse_network_options(arguments: argparse.Namespace, allowed: str = "") -> None:

@@ -3,9 +3,13 @@
 import dataclasses
 import inspect
 import os
+import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from netdefs.core.errors import NetdefsError, NetworkError, WeightsError
 from netdefs.core.network import Dimension, Network
@@ -15,6 +19,13 @@ from netdefs.core.scope import near
 from netdefs.core.weights import Weights
 
 PLACES = ("host", "in_network")
+TYPES: dict[Any, str] = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    type(None): "None",
+}
 T = TypeVar("T")
 Shape = tuple[int, int, int, int]
 
@@ -101,7 +112,7 @@ class Model:
             variant = self._recognize(weights, self.variants)
         variant = variant or next(iter(self.variants))
         config_of(self.variants, variant)
-        self._check_arguments(config)
+        self.check_arguments(config)
         source = find_weights(variant) if weights is None else weights
         usual = self.input_shape[variant]
         shape = tuple(usual if input_shape is None else input_shape)
@@ -168,13 +179,21 @@ class Model:
         """What `define` takes besides the network, its input and the variant, such as num_classes."""
         return list(inspect.signature(self.define).parameters)[3:]
 
-    def _check_arguments(self, config: Mapping[str, Any]) -> None:
-        for name in config:
+    def check_arguments(self, config: Mapping[str, Any]) -> None:
+        """Refuses what `define` does not take: "false" for a bool would count as true, or fail somewhere inside."""
+        for name, value in config.items():
             if name not in self.arguments:
                 raise NetworkError(
                     f"netdefs.{self.name} has no argument {name!r}; it has {', '.join(self.arguments)}."
                     f"{near(name, self.arguments)}"
                 )
+            kind = inspect.signature(self.define).parameters[name].annotation
+            kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            fits = type(value) in kinds or (whole and (int in kinds or float in kinds))
+            fits = fits or (isinstance(value, np.floating) and float in kinds)
+            if not fits and all(each in TYPES for each in kinds):  # what is a list the network checks itself
+                raise NetworkError(f"{name}={value!r}: it must be {' or '.join(TYPES[each] for each in kinds)}.")
 
     def _explain(self, weights: Weights, variant: str, shape: tuple[Dimension, ...], config: Mapping[str, Any]) -> str:
         """Which variant, or which arguments, the weights would have fitted; empty if none."""

@@ -123,7 +123,9 @@ def test_what_can_not_be():
             predict(running, dotted(FIRST))
 
 
-@pytest.mark.parametrize("image", ["photo.jpg", None, [[1, 2]], memoryview(b"123")], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "image", ["photo.jpg", None, [[1, 2]], memoryview(b"123")], ids=lambda value: type(value).__name__
+)
 def test_what_is_no_picture_at_all(image):
     with engine("heatmap", "box") as running, pytest.raises(InputError, match=r"numpy array .*read_image"):
         predict(running, image)
