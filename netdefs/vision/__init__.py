@@ -2,8 +2,19 @@
 
 from netdefs.vision.draw import draw
 from netdefs.vision.found import Found
-from netdefs.vision.image import placement, preprocess, read_image
+from netdefs.vision.image import letterbox_size, placement, preprocess, read_image
 from netdefs.vision.instance import Instance, Mask
 from netdefs.vision.predict import predict, predict_many
 
-__all__ = ["Found", "Instance", "Mask", "draw", "placement", "predict", "predict_many", "preprocess", "read_image"]
+__all__ = [
+    "Found",
+    "Instance",
+    "Mask",
+    "draw",
+    "letterbox_size",
+    "placement",
+    "predict",
+    "predict_many",
+    "preprocess",
+    "read_image",
+]

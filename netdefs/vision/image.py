@@ -88,6 +88,33 @@ def size_of(shape: Sequence[int], recipe: Mapping[str, Any]) -> tuple[int, int]:
     return int(shape[first]), int(shape[first + 1])
 
 
+def letterbox_size(shape: Sequence[int], largest: tuple[int, int], stride: int = 32) -> tuple[int, int]:
+    """The smallest input for a picture that upstream's `auto` letterbox makes: as large a picture, and less padding.
+
+        letterbox_size((1080, 1920), (640, 640))  # (384, 640): the picture is 360 rows of it
+
+    Args:
+        shape: (height, width) of the picture; what follows is ignored.
+        largest: (height, width) of the input that the picture would be fitted into, multiples of the stride.
+        stride: the network's.
+
+    Returns:
+        (height, width), multiples of the stride, for `input_shape` and `preprocess`.
+
+    Raises:
+        InputError: a size is not positive, or `largest` is no multiple of the stride.
+
+    Source: LetterBox(auto=True) in ultralytics/data/augment.py.
+    """
+    _check_sizes(shape, largest)
+    if stride < 1 or any(size % stride for size in largest):
+        raise InputError(f"An input of {largest[0]}x{largest[1]} is not made of multiples of the stride, {stride}.")
+    ratio = min(new / old for new, old in zip(largest, shape, strict=False))
+    seen = [max(round(old * ratio), 1) for old in shape[:2]]
+    height, width = (size - (size - part) // stride * stride for size, part in zip(largest, seen, strict=True))
+    return height, width
+
+
 def preprocess(
     image: np.ndarray, recipe: Mapping[str, Any], size: tuple[int, int], box: Sequence[float] | None = None
 ) -> np.ndarray:

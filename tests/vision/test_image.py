@@ -8,7 +8,7 @@ from skimage import data
 
 from netdefs.core.errors import InputError
 from netdefs.core.preprocess import FITS, IMAGENET, Preprocess
-from netdefs.vision import placement, preprocess, read_image
+from netdefs.vision import letterbox_size, placement, preprocess, read_image
 from netdefs.vision.geometry import apply, to_picture
 
 PLAIN = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
@@ -219,3 +219,21 @@ def test_any_picture_fits_without_cropping(fit, shape):
     image = np.full((*shape, 3), 255, np.uint8)
     got = preprocess(image, recipe(Preprocess("BGR", **PLAIN, fit=fit)), (32, 48))
     assert got.shape == (1, 3, 32, 48) and got.max() > 0.1
+
+
+@pytest.mark.parametrize("largest", [(640, 640), (320, 640), (64, 64)])
+def test_letterbox_size_is_upstreams_auto(largest):
+    """Upstream pads a picture to `largest`, and takes whole strides of the padding away again."""
+    which = recipe(Preprocess("BGR", **PLAIN, fit="letterbox", pad=114))
+    for height, width in ((1080, 1920), (1920, 1080), (640, 640), (100, 99), (3, 4000), (720, 1281)):
+        ratio = min(largest[0] / height, largest[1] / width)
+        seen = max(round(height * ratio), 1), max(round(width * ratio), 1)
+        padding = [(size - part) % 32 for size, part in zip(largest, seen, strict=True)]
+        size = letterbox_size((height, width, 3), largest)
+        assert size == (seen[0] + padding[0], seen[1] + padding[1])
+        picture = np.zeros((height, width, 3), np.uint8)
+        x = preprocess(picture, which, size)
+        assert x.shape[2:] == size
+        assert (x[0, 0] == 0).sum() == seen[0] * seen[1], "the picture is as large as in the full input"
+    with pytest.raises(InputError, match="multiples of the stride, 64"):
+        letterbox_size((10, 10), (640, 608), stride=64)
