@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.common import in_turns, machine
 from examples.seeded import seed_weights
 from tests import golden
-from tests.reference import MODELS
+from tests.reference import MODELS, constant, shapes_of
 
 ROOT = Path(__file__).parent.parent
 MEASURED = Path(__file__).parent / "zoo.json"
@@ -83,10 +83,7 @@ def main() -> int:
 
 def facts_of(model: Model, variant: str) -> dict[str, Any]:
     """What the definition says: input, parameters, operations."""
-    with torch.device("meta"):
-        shapes = {key: tuple(value.shape) for key, value in MODELS[variant]().state_dict().items()}
-    weights = {key: np.broadcast_to(np.float32(1), shape) for key, shape in shapes.items()}
-    network = model.define_network(weights, variant)
+    network = model.define_network(constant(shapes_of(variant)), variant)
     taken = network.weights.taken
     parameters = sum(math.prod(shape) for key, shape in taken.items() if not key.endswith(STATISTICS))
     shape = list(model.input_shape[variant])

@@ -10,7 +10,7 @@ from torch import nn
 import netdefs
 from examples.seeded import pictures, seed_weights
 from netdefs.core.errors import NetworkError, WeightsError
-from tests.reference import MODELS
+from tests.reference import MODELS, constant, shapes_of
 from tests.reference.higherhrnet import aggregate
 
 
@@ -186,9 +186,7 @@ def test_options_that_cannot_be_are_errors():
 
 @pytest.mark.parametrize(("module", "name"), [("hrnet_pose", "hrnet_pose_w32"), ("higherhrnet", "higherhrnet_w32")])
 def test_the_number_of_joints_is_read_off_the_weights(module, name):
-    with torch.device("meta"):
-        shapes = {key: tuple(value.shape) for key, value in MODELS[name](num_joints=14).state_dict().items()}
-    weights = {key: np.broadcast_to(np.float32(1), shape) for key, shape in shapes.items()}
+    weights = constant(shapes_of(name, num_joints=14))
     define_network = getattr(netdefs, module).define_network
     outputs = define_network(weights).definition
     assert outputs.get_output(outputs.num_outputs - 1).shape[1] == 14

@@ -9,7 +9,7 @@ import torch
 import netdefs
 from examples.seeded import seed_weights
 from netdefs.core.errors import NetworkError, WeightsError
-from tests.reference import MODELS
+from tests.reference import MODELS, constant, shapes_of
 from tests.reference.simple_baseline import CaffeBottleneck
 
 VARIANTS = {
@@ -49,9 +49,7 @@ def pictures(shape):
 
 def ones(name, **options):
     """Weights of a module's shapes, which no memory is spent on before they are taken."""
-    with torch.device("meta"):
-        shapes = {key: tuple(value.shape) for key, value in MODELS[name](**options).state_dict().items()}
-    return {key: np.broadcast_to(np.float32(1), shape) for key, shape in shapes.items()}
+    return constant(shapes_of(name, **options))
 
 
 def assert_same(got, wanted, tolerance=2e-5):

@@ -11,7 +11,7 @@ import netdefs
 from examples.seeded import seed_weights
 from netdefs.core.errors import NetworkError, WeightsError
 from tests import golden
-from tests.reference import MODELS
+from tests.reference import MODELS, constant, shapes_of
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = [
@@ -60,17 +60,6 @@ def test_half_precision_stays_near(load, module, name, fp16_error):
         for key in g.outputs:
             assert out[key].dtype == np.float32
             assert g.check(key, out[key]) < limit, (precision, key)
-
-
-def shapes_of(name, **options):
-    """What the PyTorch reference's state_dict holds, without allocating it."""
-    with torch.device("meta"):
-        return {key: tuple(t.shape) for key, t in MODELS[name](**options).state_dict().items()}
-
-
-def constant(shapes):
-    """Weights that are all one, which no memory is spent on before they are taken."""
-    return {key: np.broadcast_to(np.float32(1), shape) for key, shape in shapes.items()}
 
 
 @pytest.mark.parametrize(("module", "name"), [(m, name) for m, names in netdefs.models().items() for name in names])

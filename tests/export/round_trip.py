@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 
 import netdefs
 from netdefs.core.network import results_of, tensors_of
-from tests.reference import MODELS
+from tests.reference import MODELS, shapes_of
 
 SMALL = (64, 128)  # height and width: enough for every network, and not square
 STEP = 31
@@ -46,8 +45,7 @@ def representatives() -> list[tuple[str, str]]:
 def weights(variant: str) -> dict[str, np.ndarray]:
     """Weights of the shapes of the PyTorch reference that keep the signal alive."""
     assert variant in MODELS, f"{variant} has no PyTorch reference in tests/reference"
-    with torch.device("meta"):
-        shapes = {key: tuple(value.shape) for key, value in MODELS[variant]().state_dict().items()}
+    shapes = shapes_of(variant)
     rng = np.random.default_rng(0)
     return {key: _weight(rng, key, shape) for key, shape in shapes.items()}
 
