@@ -1,12 +1,15 @@
 """Blocks that networks share: functions over a path, with PyTorch's names for what they are made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from netdefs.core.network import Network
-from netdefs.core.scope import IntPair, Tensor, pair
+from netdefs.core.scope import IntPair, Tensor, configure, pair
 
 Block = Callable[..., Tensor]
+Activation = Callable[[Network, Tensor, str], Tensor]
 
 
 def conv_bn(
@@ -25,16 +28,16 @@ def conv_bn(
 ) -> Tensor:
     """A convolution and its batch norm: two layers, named as their modules.
 
-    `padding` is by default what keeps the size at stride 1 with an odd kernel. With the network's `fold_bn` the two
-    become one convolution, named after the batch norm, since that is whose output it gives.
+    `padding` is by default what keeps the size at stride 1 with an odd kernel. With the network's `fold_bn`, and where
+    the convolution is quantized, the two become one, named after the batch norm, since that is whose output it gives.
     """
     if padding is None:
         (kh, kw), (dh, dw) = pair(kernel), pair(dilation)
         padding = (dh * (kh // 2), dw * (kw // 2))
-    if net.fold_bn:
+    if net.folds(x, conv, bn):
         return net.folded_conv(x, conv, bn, out_channels, kernel, stride, padding, dilation, groups, bias, eps)
-    x = net.conv(x, conv, out_channels, kernel, stride, padding, dilation, groups, bias)
-    return net.batch_norm(x, bn, eps)
+    x = net.conv(x, conv, out_channels, kernel, stride, padding, dilation, groups, bias, bn=bn)
+    return net.batch_norm(x, bn, eps, conv=conv)
 
 
 def conv_bn_relu(
@@ -53,6 +56,26 @@ def conv_bn_relu(
     return net.relu(x, relu or f"{bn}.relu")
 
 
+def deconv_bn(
+    net: Network,
+    x: Tensor,
+    deconv: str,
+    bn: str,
+    out_channels: int,
+    kernel: IntPair,
+    stride: IntPair = 1,
+    padding: IntPair = 0,
+    output_padding: IntPair = 0,
+    bias: bool = False,
+    eps: float = 1e-5,
+) -> Tensor:
+    """A deconvolution and its batch norm, as `conv_bn`."""
+    if net.folds(x, deconv, bn):
+        return net.folded_deconv(x, deconv, bn, out_channels, kernel, stride, padding, output_padding, bias, eps)
+    x = net.deconv(x, deconv, out_channels, kernel, stride, padding, output_padding, bias=bias, bn=bn)
+    return net.batch_norm(x, bn, eps, conv=deconv)
+
+
 def shortcut(net: Network, x: Tensor, channels: int, stride: int = 1, eps: float = 1e-5) -> Tensor:
     """What a residual block adds: its input, or `downsample.0`, `downsample.1` of it where size or channels change."""
     if stride == 1 and x.shape[1] == channels:
@@ -60,9 +83,14 @@ def shortcut(net: Network, x: Tensor, channels: int, stride: int = 1, eps: float
     return conv_bn(net / "downsample", x, "0", "1", channels, kernel=1, stride=stride, eps=eps)
 
 
-def basic_block(net: Network, x: Tensor, channels: int, stride: int = 1, eps: float = 1e-5) -> Tensor:
-    """ResNet's block of two 3x3 convolutions: (N, C, H, W) -> (N, channels, H / stride, W / stride)."""
-    out = conv_bn_relu(net, x, "conv1", "bn1", channels, kernel=3, stride=stride, eps=eps)
+def basic_block(
+    net: Network, x: Tensor, channels: int, stride: int = 1, eps: float = 1e-5, relu: str | None = None
+) -> Tensor:
+    """ResNet's block of two 3x3 convolutions: (N, C, H, W) -> (N, channels, H / stride, W / stride).
+
+    `relu` is what the first ReLU is called: where a module is used for it alone, that module's name.
+    """
+    out = conv_bn_relu(net, x, "conv1", "bn1", channels, kernel=3, stride=stride, relu=relu, eps=eps)
     out = conv_bn(net, out, "conv2", "bn2", channels, kernel=3, eps=eps)
     return net.relu(net.add(out, shortcut(net, x, channels, stride, eps), "add"))
 
@@ -102,12 +130,128 @@ def upsample(net: Network, x: Tensor, out_channels: int, scale_factor: int, eps:
     return net.upsample(x, "2", scale_factor=scale_factor)
 
 
-def squeeze_excite(net: Network, x: Tensor, reduce: str, expand: str, squeeze_channels: int) -> Tensor:
+def squeeze_excite(
+    net: Network,
+    x: Tensor,
+    reduce: str,
+    expand: str,
+    squeeze_channels: int,
+    act: Activation = Network.relu,
+    gate: Activation = Network.sigmoid,
+    names: tuple[str, str] | None = None,
+) -> Tensor:
     """Squeeze-and-excitation (https://arxiv.org/abs/1709.01507) with 1x1 convolutions `reduce` and `expand`.
 
-    The channels of x, (N, C, H, W), are scaled by sigmoid(expand(relu(reduce(mean of x)))); named after the scope.
+    The channels of x, (N, C, H, W), are scaled by gate(expand(act(reduce(mean of x)))); named after the scope. `names`
+    are those of `act` and `gate`, by default `<reduce>.relu` and `<expand>.sigmoid`.
     """
+    inner, outer = names or (f"{reduce}.relu", f"{expand}.sigmoid")
     s = net.global_avg_pool(x, "avgpool")
-    s = net.relu(net.conv(s, reduce, squeeze_channels, kernel=1), f"{reduce}.relu")
-    s = net.sigmoid(net.conv(s, expand, int(x.shape[1]), kernel=1), f"{expand}.sigmoid")
+    s = act(net, net.conv(s, reduce, squeeze_channels, kernel=1), inner)
+    s = gate(net, net.conv(s, expand, int(x.shape[1]), kernel=1), outer)
     return net.mul(x, s)
+
+
+def conv_bn_act(
+    net: Network,
+    x: Tensor,
+    out_channels: int,
+    kernel: IntPair,
+    stride: IntPair = 1,
+    act: Activation | None = Network.relu,
+    groups: int = 1,
+    start: int = 0,
+    bias: bool = False,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Convolution, batch norm and activation of an nn.Sequential: called `start` and the two numbers after it."""
+    conv, bn, last = (str(start + i) for i in range(3))
+    x = conv_bn(net, x, conv, bn, out_channels, kernel, stride, groups=groups, bias=bias, eps=eps)
+    return x if act is None else act(net, x, last)
+
+
+def inverted_residual(
+    net: Network,
+    x: Tensor,
+    channels: int,
+    kernel: int,
+    stride: int,
+    hidden: int,
+    act: Activation,
+    squeeze: int = 0,
+    squeeze_act: Activation = Network.relu,
+    gate: Activation = Network.sigmoid,
+    eps: float = 1e-5,
+) -> Tensor:
+    """MobileNet V3's and EfficientNet's block: a 1x1 convolution to `hidden` channels, a depthwise one, a 1x1 back.
+
+    Between the latter two is squeeze-and-excitation by way of `squeeze` channels, unless that is 0. Where size and
+    channels stay the input is added.
+    """
+    at, out = 0, x
+    if hidden != x.shape[1]:
+        out, at = conv_bn_act(net / "block" / at, out, hidden, 1, act=act, eps=eps), at + 1
+    out = conv_bn_act(net / "block" / at, out, hidden, kernel, stride, act=act, groups=hidden, eps=eps)
+    if squeeze:
+        at += 1
+        names = ("activation", "scale_activation")
+        out = squeeze_excite(net / "block" / at, out, "fc1", "fc2", squeeze, squeeze_act, gate, names)
+    out = conv_bn_act(net / "block" / (at + 1), out, channels, 1, act=None, eps=eps)
+    return net.add(out, x) if stride == 1 and x.shape[1] == channels else out
+
+
+def adaptive_avg_pool(net: Network, x: Tensor, name: str, size: int) -> Tensor:
+    """`nn.AdaptiveAvgPool2d(size)`: (N, C, H, W), fixed but for N, -> (N, C, size, size)."""
+    found = [net.known_size(x, axis, f"adaptive_avg_pool {net.path_of(name)!r}") for axis in (2, 3)]
+    if not any(n % size for n in found):
+        return net.avg_pool(x, name, kernel=(found[0] // size, found[1] // size))
+    # Windows of different sizes: each row of a matrix averages one of them.
+    rows, columns = (np.zeros((1, 1, size, n), np.float32) for n in found)
+    for matrix, n in ((rows, found[0]), (columns, found[1])):
+        for i in range(size):
+            first, last = i * n // size, -(-(i + 1) * n // size)
+            matrix[..., i, first:last] = 1 / (last - first)
+    down = net.matmul(net.constant(rows, f"{name}.rows", like=x), x, f"{name}.down")
+    return net.matmul(down, net.constant(columns.swapaxes(2, 3), f"{name}.columns", like=x), name)
+
+
+def layer_norm(net: Network, x: Tensor, name: str, dim: int = -1, eps: float = 1e-6) -> Tensor:
+    """`nn.LayerNorm` over one axis, in float32. Weights: `name.weight`, `name.bias`."""
+    (x,) = net.typed(name, x, rule=True)
+    axis = dim % len(x.shape)
+    size = net.known_size(x, axis, f"layer_norm {net.path_of(name)!r}")
+    shape = [size if i == axis else 1 for i in range(len(x.shape))]
+    scale, shift = (
+        net.constant(net.weights.take(net.path_of(f"{name}.{key}"), (size,)).reshape(shape), f"{name}.{key}", like=x)
+        for key in ("weight", "bias")
+    )
+    layer = net.definition.add_normalization(x, scale, shift, 1 << axis)
+    configure(layer, epsilon=eps)
+    return net.layer(layer, name, x)
+
+
+def attend(
+    net: Network, query: Tensor, key: Tensor, value: Tensor, heads: int, biases: Sequence[Tensor] = ()
+) -> Tensor:
+    """Attention in `heads` parts of the channels, each softmax(q k^T / sqrt(channels of a part) + biases) v.
+
+    All are (N, ..., L, C), of fixed sizes but for N, and so is the result; `biases` broadcast to (N, ..., heads, L, L).
+    """
+    *middle, count, hidden = (int(size) for size in query.shape[1:])
+    first, part = len(middle) + 1, hidden // heads
+    outer, turned, plain = tuple(range(first)), (first + 1, first + 2, first), (first + 1, first, first + 2)
+    query, key, value = (
+        net.permute(net.reshape(x, f"{name}.heads", (0, *middle, count, heads, part)), name, outer + order)
+        for x, name, order in ((query, "q", plain), (key, "k", turned), (value, "v", plain))
+    )
+    scores = net.mul(net.matmul(query, key, "scores"), part**-0.5, "scores.scaled")
+    for i, bias in enumerate(biases):
+        scores = net.add(scores, bias, f"scores.biased.{i}")
+    out = net.matmul(net.softmax(scores, "weights", dim=first + 2), value, "weighted")
+    return net.reshape(net.permute(out, "weighted.tokens", outer + plain), "joined", (0, *middle, count, hidden))
+
+
+def make_divisible(channels: float, divisor: int = 8, least: float = 0.9) -> int:
+    """The multiple of `divisor` next to a number of channels, one further where that is less than `least` of it."""
+    found = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return found if found >= least * channels else found + divisor

@@ -39,3 +39,7 @@ class CompareError(NetdefsError):
 
 class MissingPackageError(NetdefsError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+class CalibrationError(NetdefsError):
+    """A calibration that can't be made, or does not fit."""

@@ -27,6 +27,14 @@ def refuse_existing(path: str | os.PathLike[str], force: bool = False) -> None:
         raise FileError(f"{path} already exists. Give another name, or --force to replace it.")
 
 
+def check_output(path: str | os.PathLike[str], force: bool = False) -> None:
+    """Raises FileError before any work is done if `path` exists, unless `force`, or if its folder does not."""
+    refuse_existing(path, force)
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileError(f"Can't write {path}: there is no folder {folder}. Make it first.")
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file that takes the name `path` only when the block has ended without an error.

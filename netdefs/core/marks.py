@@ -8,6 +8,8 @@ from netdefs.core.errors import NetdefsError, NetworkError
 from netdefs.core.network import definition_of, results_of
 from netdefs.core.scope import near
 
+GLOB = frozenset("*?[")  # the characters that make a glob of a name
+
 
 def mark(network: Any, pattern: str) -> list[str]:
     """Marks every layer's output whose name matches `pattern` as an output, in addition to those there are.
@@ -45,6 +47,8 @@ def matching(names: Iterable[str], pattern: str, error: type[NetdefsError] = Net
         NetdefsError: none does; the message has the nearest names.
     """
     names = list(names)
+    if pattern in names and not GLOB.intersection(pattern):
+        return [pattern]
     found = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
     if not found:
         raise error(f"No layer's output matches {pattern!r}.{near(pattern, names)}")

@@ -11,15 +11,13 @@ from netdefs.core.layers.convolution import Convolutions
 from netdefs.core.layers.deformable import Deformable
 from netdefs.core.layers.pointwise import Pointwise
 from netdefs.core.layers.spatial import Spatial
+from netdefs.core.precision import Precision
+from netdefs.core.scales import set_scales
 from netdefs.core.scope import Tensor, near
 from netdefs.core.weights import Weights
 
 Dimension = int | tuple[int, int, int]  # fixed, or (min, opt, max)
 Ranges = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # an input's smallest, usual and largest shape
-
-# The type that values have inside the network. TF32 is float32 there; it lets the GPU round the factors of products.
-PRECISIONS = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-LATER = ("int8", "fp8")
 
 
 class Network(Deformable, Convolutions, Pointwise, Spatial):
@@ -32,7 +30,11 @@ class Network(Deformable, Convolutions, Pointwise, Spatial):
     Args:
         weights: what `netdefs.Weights` takes. What of them is used is recorded in the network's own `weights`.
         name: the network's name, for messages and files.
-        precision: "fp32", "tf32", "fp16" or "bf16": the type of the values inside. Inputs and outputs stay float32.
+        precision: "fp32", "tf32", "fp16", "bf16", "int8" or "fp8": of the values inside; or patterns over names of
+            layers to these, such as {"*": "int8", "head.*": "fp16"}: see docs/precision.md. Inputs and outputs stay
+            float32.
+        calibration: for int8 and fp8: a `netdefs.Calibration`, the path of one, or tensor name -> clipping range.
+        keep: layers that are not quantized unless a pattern of `precision` other than `*` says so.
         fold_bn: fold each batch norm into its convolution, in float64, where a block has both.
         package: "tensorrt" or "tensorrt_rtx"; by default the one that suits this machine.
 
@@ -44,14 +46,16 @@ class Network(Deformable, Convolutions, Pointwise, Spatial):
         self,
         weights: Any = None,
         name: str = "network",
-        precision: str = "fp32",
+        precision: str | Mapping[str, str] = "fp32",
         *,
+        calibration: Any = None,
+        keep: Sequence[str] = (),
         fold_bn: bool = False,
         package: str | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            why = " needs quantization, which this version lacks" if precision in LATER else " is unknown"
-            raise NetdefsError(f"precision={precision!r}{why}. Choose from {', '.join(PRECISIONS)}.")
+        precisions = Precision(precision, keep)
+        if calibration is not None and not precisions.quantizes:
+            raise NetdefsError(f"calibration is for int8 and fp8; precision={precision!r} has neither: leave it out.")
         trt = tensorrt.load(package)
         log = tensorrt.logger_of(trt)
         self.builder = trt.Builder(log.bridge)
@@ -61,15 +65,18 @@ class Network(Deformable, Convolutions, Pointwise, Spatial):
             raise NetdefsError(f"{trt.__name__} can't make a network on this machine. It says: {log.take()}")
         definition.name = name
         log.take()  # what was logged before is not about this network
-        super().__init__(definition, trt, Weights({} if weights is None else weights))
+        super().__init__(definition, trt, Weights({} if weights is None else weights), precisions)
         self.name = name
-        self.precision = precision
+        self.precision = precisions.coarsest
+        self.calibration = calibration
         self.fold_bn = fold_bn
         self.profile: dict[str, Ranges] = {}
-        self.info: dict[str, Any] = {"name": name, "precision": precision, "folded": self.folded}
+        self.info: dict[str, Any] = {"name": name, "precision": self.precision, "folded": self.folded}
+        if not precisions.single:
+            self.info.update(precisions=precisions.asked, tf32=precisions.tf32)
 
     def input(self, name: str, shape: Sequence[Dimension]) -> Tensor:
-        """A float32 input of the network, cast to the network's precision.
+        """A float32 input of the network, which its layers take in their precision.
 
         Args:
             shape: sizes; a (min, opt, max) triple is a dynamic one, and goes into the optimization profile.
@@ -78,7 +85,16 @@ class Network(Deformable, Convolutions, Pointwise, Spatial):
             NetworkError: a size is not positive, a triple not in order, or the name taken.
         """
         x = self.raw_input(name, shape, self.trt.float32, ("batch", "channels", "height", "width"))
-        return self.cast(x, f"{name}.cast", self.dtype)
+        return self.entry(x, f"{name}.cast")
+
+    def entry(self, x: Tensor, name: str) -> Tensor:
+        """What a network begins with: `x` in the network's precision if all layers have the same, else as it is."""
+        self.chosen(x)
+        if not self.precisions.single or x.dtype == self.dtype:
+            return x
+        cast = self.chosen(self.cast(x, name, self.dtype))
+        self.types.originals[cast.name] = x
+        return cast
 
     def raw_input(self, name: str, shape: Sequence[Dimension], dtype: Any, labels: Sequence[str]) -> Tensor:
         """An input of TensorRT type `dtype`, as it is; `labels` are the names of its axes, for those that are dynamic.
@@ -101,28 +117,36 @@ class Network(Deformable, Convolutions, Pointwise, Spatial):
     @property
     def dtype(self) -> Any:
         """The TensorRT type that values have inside of the network."""
-        return getattr(self.trt, PRECISIONS[self.precision])
+        return getattr(self.trt, self.precisions.base.dtype)
 
     def output(self, x: Tensor, name: str) -> Tensor:
         """A result of the network under a name of its own, float32 (indices and masks keep their type).
 
         It is not marked yet, so that a network can also be a part of a larger one: `finish` marks.
         """
-        trt = self.trt
-        if x.dtype in (trt.float16, trt.bfloat16):
-            return self.cast(x, name, trt.float32)
-        return self.layer(self.definition.add_identity(x), name, x)
+        x = self.original(x)  # where the network widened a result itself, it need not do so twice
+        wide = self.is_float(x) and x.dtype != self.trt.float32
+        add = self.definition.add_cast(x, self.trt.float32) if wide else self.definition.add_identity(x)
+        result = self.layer(add, name, x)
+        self.types.chosen.discard(result.name)
+        return result
 
     def finish(self, outputs: Tensor | Mapping[str, Tensor] | Sequence[Tensor]) -> None:
         """Marks the outputs and checks that the definition is complete.
 
         Raises:
             WeightsError: weights are missing, of another size, or left over.
+            NetdefsError: a pattern of `precision` matches nothing, or the calibration lacks tensors or is not for this.
         """
         tensors = outputs.values() if isinstance(outputs, Mapping) else outputs
         for tensor in tensors if not hasattr(tensors, "dtype") else [tensors]:
             self.definition.mark_output(tensor)
         self.check()
+        self.precisions.check(self.names)
+        if self.precisions.quantizes:
+            set_scales(self)
+        if self.weights.taken:
+            self.info["weights_sha256"] = self.weights.sha256
 
     def check(self) -> None:
         """Checks that the network has an output and that every weight is there, fits and is used.
@@ -136,6 +160,19 @@ class Network(Deformable, Convolutions, Pointwise, Spatial):
         problems = self.weights.problems()
         if problems:
             raise WeightsError(f"These weights don't fit {self.name}: {self.weights.source}.\n{problems}")
+
+    @property
+    def activations(self) -> dict[str, str]:
+        """The tensors that would be quantized if every layer were, in execution order -> what takes them."""
+        return self.quantization.candidates
+
+    @property
+    def scale_groups(self) -> list[list[str]]:
+        """The tensors that share a scale where they are quantized."""
+        groups: dict[str, list[str]] = {}
+        for name in self.names:
+            groups.setdefault(self.quantization.group(name), []).append(name)
+        return [names for names in groups.values() if len(names) > 1]
 
     def class_count(self, num_classes: int | None, bias: str, default: int, argument: str = "num_classes") -> int:
         """How many classes a head has: `num_classes`, or where that is None as many as the weight `bias` has values.

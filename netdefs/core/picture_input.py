@@ -31,8 +31,8 @@ def picture_input(net: Network, name: str, shape: Sequence[Dimension], recipe: P
         x = net.layer(definition.add_gather(x, order, 1), f"{name}.rgb", x)
     elif recipe.color == "GRAY":
         # OpenCV adds whole numbers, and rounds: float32 holds these sums exactly.
-        weight = net.convert(np.array(GRAY, np.float32).reshape(1, 3, 1, 1) / 2**15, trt.float32, name)
-        half = net.convert(np.array([0.5], np.float32), trt.float32, name)
+        weight = np.array(GRAY, np.float32).reshape(1, 3, 1, 1) / 2**15
+        half = np.array([0.5], np.float32)
         x = net.convolution(x, f"{name}.weighted", 1, 1, weight, half)
         x = net.layer(definition.add_unary(x, trt.UnaryOperation.FLOOR), f"{name}.gray", x)
     mean, std = np.array(recipe.mean, np.float64), np.array(recipe.std, np.float64)
@@ -41,4 +41,4 @@ def picture_input(net: Network, name: str, shape: Sequence[Dimension], recipe: P
     power = net.convert(np.ones_like(mean), trt.float32, name)
     layer = definition.add_scale(x, trt.ScaleMode.CHANNEL, shift, scale, power)
     x = net.layer(layer, f"{name}.normalize", x)
-    return net.cast(x, f"{name}.cast", net.dtype)
+    return net.entry(x, f"{name}.cast")

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-FITS = ("crop", "squeeze", "letterbox", "corner", "box")
+FITS = ("crop", "squeeze", "letterbox", "corner", "box", "stretch")
+BOXED = ("box", "stretch")  # those that look into a box
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Preprocess:
         std: what they are then divided by, one per channel.
         fit: how the picture gets the input's size. "crop": resized to cover it, and the middle cut out; "squeeze": both
             sides resized, whatever becomes of the proportions; "letterbox": proportions kept, in the middle; "corner":
-            proportions kept, at the top left; "box": the part around a box is cut out, as for the pose of one person.
+            proportions kept, at the top left; "box": the part around a box is cut out, as for the pose of one person;
+            "stretch": exactly the box is cut out and resized, whatever becomes of its proportions.
         crop_pct: for "crop", the part of the shorter side that is kept.
         margin: for "box", by how much the box is enlarged.
         pad: for "letterbox", "corner" and "box", the value in 0..255 of pixels outside of the picture.

@@ -51,6 +51,13 @@ class Scope:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self.path or 'its root'}: {self.definition.num_layers} layers>"
 
+    @property
+    def root(self: Self) -> Self:
+        """The network's own scope, where names are full names."""
+        scope = copy.copy(self)
+        scope.path = ""
+        return scope
+
     def module(self: Self, name: str | None) -> Self:
         """The scope of the module that a primitive is named after: where its weights are."""
         return self if name is None else self / name
@@ -109,10 +116,10 @@ class Scope:
             NetworkError: a value does not fit into half precision.
         """
         trt = self.trt
-        if dtype == trt.bfloat16:
-            bits = np.ascontiguousarray(float32_to_bfloat16(array))
+        if dtype in (trt.bfloat16, trt.fp8):  # numpy has no such types; fp8 comes as its bits
+            bits = np.ascontiguousarray(float32_to_bfloat16(array) if dtype == trt.bfloat16 else array)
             self.keep.append(bits)
-            return trt.Weights(trt.bfloat16, bits.ctypes.data, bits.size)
+            return trt.Weights(dtype, bits.ctypes.data, bits.size)
         with np.errstate(over="ignore"):
             converted = np.asarray(array, np.dtype(trt.nptype(dtype)), order="C")
         if converted.dtype == np.float16 and not np.array_equal(np.isfinite(converted), np.isfinite(array)):
@@ -124,7 +131,10 @@ class Scope:
     def constant(self, array: Any, name: str, like: Tensor | None = None) -> Tensor:
         """A constant tensor; of the type of `like` if that is given, else of the array's own."""
         array = np.asarray(array)
-        dtype = like.dtype if like is not None else getattr(self.trt, str(array.dtype))
+        return self.constant_of(array, name, like.dtype if like is not None else getattr(self.trt, str(array.dtype)))
+
+    def constant_of(self, array: np.ndarray, name: str, dtype: Any) -> Tensor:
+        """A constant tensor of a TensorRT type."""
         values = self.convert(array, dtype, self.path_of(name))
         return self.layer(self.definition.add_constant(array.shape, values), name)
 

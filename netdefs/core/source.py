@@ -4,7 +4,7 @@ import difflib
 import importlib
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +19,12 @@ LONGEST = 1000  # characters of PyTorch's message about what does not fit
 
 
 def load_module(
-    spec: str, checkpoint: str | os.PathLike[str] | None = None, *, prefix: str = "", skip: Iterable[str] = ()
+    spec: str,
+    checkpoint: str | os.PathLike[str] | None = None,
+    *,
+    prefix: str = "",
+    skip: Iterable[str] = (),
+    pretrained: bool = True,
 ) -> Any:
     """The `torch.nn.Module` that `spec` names, on the CPU and in eval mode.
 
@@ -30,6 +35,7 @@ def load_module(
             their pretrained weights.
         prefix: stripped from the checkpoint's names that begin with it.
         skip: glob patterns of the checkpoint's names to leave out.
+        pretrained: False leaves models of timm and torchvision without their weights, which are then not fetched.
 
     Raises:
         CheckpointError: the spec names no module, or the checkpoint does not fit.
@@ -41,7 +47,7 @@ def load_module(
     if not (colon and origin and name):
         raise CheckpointError(f"{spec!r} does not name a model. A model is {FORMS}.")
     if origin in CATALOGS:
-        module = _from_library(origin, name, pretrained=checkpoint is None)
+        module = _from_library(origin, name, pretrained=pretrained and checkpoint is None)
     else:
         module = _call(_import_file(Path(origin)) if origin.endswith(".py") else _import(origin, spec), name, spec)
     if not isinstance(module, torch.nn.Module):
@@ -50,6 +56,19 @@ def load_module(
     if checkpoint is not None:
         _load_weights(module, checkpoint, spec, prefix, skip)
     return module
+
+
+def load_function(spec: str) -> Callable[..., Any]:
+    """The function that `spec` names: `package.module:function` or `path/to/file.py:function`.
+
+    Raises:
+        CheckpointError: there is none.
+        FileError: the file is missing.
+    """
+    origin, colon, name = spec.rpartition(":")
+    if not (colon and origin and name):
+        raise CheckpointError(f"{spec!r} names no function: package.module:function or path/to/file.py:function.")
+    return _function(_import_file(Path(origin)) if origin.endswith(".py") else _import(origin, spec), name, spec)
 
 
 def _from_library(library: str, name: str, pretrained: bool) -> Any:
@@ -93,11 +112,16 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _call(module: ModuleType, name: str, spec: str) -> Any:
-    make = getattr(module, name, None)
-    if not callable(make):
+def _function(module: ModuleType, name: str, spec: str) -> Callable[..., Any]:
+    found = getattr(module, name, None)
+    if not callable(found):
         there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise CheckpointError(f"{spec}: no function or class is called {name!r}. There are: {', '.join(there[:8])}.")
+    return found
+
+
+def _call(module: ModuleType, name: str, spec: str) -> Any:
+    make = _function(module, name, spec)
     try:
         return make()
     except Exception as error:  # the function's own code

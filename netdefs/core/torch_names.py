@@ -35,7 +35,7 @@ def module_outputs(model: Any) -> dict[str, str]:
         owner = _owner_of_kernel(node)
         folded = owner is not None and owner not in modules  # the node gives what a batch norm did
         nameless = folded and not (owner and _is_exact(node))  # and it does not tell which
-        unsure |= set(_ancestry(owner or "")) - set(modules)  # whose own output is then nowhere
+        unsure |= set(ancestry(owner or "")) - set(modules)  # whose own output is then nowhere
         for module in modules:
             for tensor in node.output:
                 outside = [nodes[i] for i in readers[tensor] if module not in scopes[i]]
@@ -94,11 +94,11 @@ def _owner_of_kernel(node: Any) -> str | None:
 def _second_uses(nodes: list[Any], scopes: list[list[str]]) -> set[str]:
     """What looks like a module and is the second use of one: the older exporter calls it relu_1, next to relu."""
     found = {module for node, modules in zip(nodes, scopes, strict=True) if not _is_exact(node) for module in modules}
-    names = ((module, re.fullmatch(r"(.+)_\d+", path)) for module in found for path in _ancestry(module))
+    names = ((module, re.fullmatch(r"(.+)_\d+", path)) for module in found for path in ancestry(module))
     return {module for module, match in names if match and match[1] in found}
 
 
-def _ancestry(module: str) -> Iterator[str]:
+def ancestry(module: str) -> Iterator[str]:
     """A module's path, and those of the modules it is in."""
     while module:
         yield module

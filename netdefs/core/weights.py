@@ -1,5 +1,6 @@
 """`Weights`: named arrays for a network, handed out with their shapes checked, every one accounted for."""
 
+import copy
 import difflib
 import fnmatch
 import hashlib
@@ -82,6 +83,23 @@ class Weights:
         """The array as it was read, without recording that it was used."""
         return self._arrays[self._stored(key)]
 
+    def replaced(self, values: Mapping[str, np.ndarray]) -> "Weights":
+        """A copy with other values for some of the keys that were taken.
+
+        Raises:
+            WeightsError: there is no such key, or its array has another size.
+        """
+        result = copy.copy(self)
+        result._arrays, result._expected = dict(self._arrays), dict(self._expected)
+        result._ignored, result._renames, result._sha256 = list(self._ignored), list(self._renames), None
+        for key, array in values.items():
+            old = self._arrays.get(self._stored(key))
+            if old is None or old.size != array.size:
+                found = "which is not there" if old is None else f"which has {old.size}"
+                raise WeightsError(f"{array.size} values can't replace {key}, {found}.")
+            result._arrays[self._stored(key)] = np.array(array, np.float32).reshape(old.shape)
+        return result
+
     def other_names(self, prefix: str, rename: Callable[[str], str]) -> None:
         """Says that a source may have the weights below `prefix` under other names: `rename(key)` instead of `key`.
 
@@ -146,7 +164,8 @@ class Weights:
     def unused(self) -> list[str]:
         """Keys that were neither taken nor ignored."""
         taken = {self._stored(key) for key in self._expected}
-        left = [key for key in self._arrays if key not in taken]
+        names = set(self._ignored)  # most are names, and globs are slow
+        left = [key for key in self._arrays if key not in taken and key not in names]
         return [key for key in left if not any(fnmatch.fnmatchcase(key, pattern) for pattern in self._ignored)]
 
     def problems(self) -> str:

@@ -14,6 +14,8 @@ import numpy as np
 from netdefs.core.errors import NetdefsError, NetworkError, WeightsError
 from netdefs.core.network import Dimension, Network
 from netdefs.core.picture_input import picture_input
+from netdefs.core.policy import last_layers
+from netdefs.core.precision import Precision
 from netdefs.core.preprocess import Decode, Preprocess
 from netdefs.core.scope import near
 from netdefs.core.weights import Weights
@@ -83,7 +85,8 @@ class Model:
         variant: str | None = None,
         *,
         input_shape: Sequence[Dimension] | None = None,
-        precision: str = "fp32",
+        precision: str | Mapping[str, str] = "fp32",
+        calibration: Any = None,
         fold_bn: bool = False,
         preprocess: str = "host",
         package: str | None = None,
@@ -95,7 +98,8 @@ class Model:
             weights: what `netdefs.Weights` takes; by default what `find_weights` finds.
             variant: one of `VARIANTS`; by default what the weights are of, if the module can tell, else the first.
             input_shape: (N, C, H, W); any size may be a (min, opt, max) triple. By default the variant's.
-            precision: "fp32", "tf32", "fp16" or "bf16".
+            precision: "fp32", "tf32", "fp16", "bf16", "int8" or "fp8"; or patterns over names of layers to these.
+            calibration: for int8 and fp8: a `netdefs.Calibration`, the path of one, or tensor name -> clipping range.
             fold_bn: fold batch norms into convolutions.
             preprocess: "host", or "in_network": the input is then (N, H, W, 3) uint8, BGR as OpenCV reads it, and the
                 order of colors and the normalization are layers. `input_shape` stays (N, C, H, W).
@@ -120,12 +124,14 @@ class Model:
             raise NetworkError(f"input_shape={shape}: {variant} takes 4 dimensions, such as {usual}.")
         if preprocess not in PLACES:
             raise NetworkError(f"preprocess={preprocess!r}: it is one of {', '.join(PLACES)}.")
-        net = Network(source, variant, precision, fold_bn=fold_bn, package=package)
-        if preprocess == "in_network":
-            x = picture_input(net, "input", shape, self.preprocess[variant])
+        if Precision(precision).quantizes:
+            source = Weights(source)
+            keep = last_layers(*self._add(Network(source, variant, package=package), shape, preprocess, config))
         else:
-            x = net.input("input", shape)
-        outputs = self.define(net, x, variant, **config)
+            keep = []
+        options = {"calibration": calibration, "keep": keep, "fold_bn": fold_bn, "package": package}
+        net = Network(source, variant, precision, **options)
+        _, outputs = self._add(net, shape, preprocess, config)
         try:
             net.finish(outputs)
         except WeightsError as error:
@@ -142,7 +148,6 @@ class Model:
             },
             decode={**dataclasses.asdict(self.decode[variant]), **net.info.get("decode", {})},
             weights=net.weights.source,
-            weights_sha256=net.weights.sha256,
         )
         return net
 
@@ -152,7 +157,7 @@ class Model:
         variant: str | None = None,
         *,
         input_shape: Sequence[Dimension] | None = None,
-        precision: str = "fp32",
+        precision: str | Mapping[str, str] = "fp32",
         outputs: str | Sequence[str] = (),
         target: str = "auto",
         **config: Any,
@@ -194,6 +199,16 @@ class Model:
             fits = fits or (isinstance(value, np.floating) and float in kinds)
             if not fits and all(each in TYPES for each in kinds):  # what is a list the network checks itself
                 raise NetworkError(f"{name}={value!r}: it must be {' or '.join(TYPES[each] for each in kinds)}.")
+
+    def _add(
+        self, net: Network, shape: Sequence[Dimension], preprocess: str, config: Mapping[str, Any]
+    ) -> tuple[Any, Any]:
+        """Adds the input and the variant that a network is called after; gives its definition and what it returns."""
+        if preprocess == "in_network":
+            x = picture_input(net, "input", shape, self.preprocess[net.name])
+        else:
+            x = net.input("input", shape)
+        return net.definition, self.define(net, x, net.name, **config)
 
     def _explain(self, weights: Weights, variant: str, shape: tuple[Dimension, ...], config: Mapping[str, Any]) -> str:
         """Which variant, or which arguments, the weights would have fitted; empty if none."""

@@ -111,14 +111,21 @@ class CpuEngine(Engine):
         self._session, self._extra = None, ((), None)
 
     def _make_session(self, model: "onnx.ModelProto") -> Any:
-        from netdefs.engine import emulate, modelfile  # they import onnx
+        from netdefs.engine import emulate, integer, modelfile  # they import onnx
 
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # fatal only: errors are raised, and warnings leave the user nothing to do
+        if emulate.has_fp8(model):
+            # ONNX Runtime 1.31 makes integer convolutions of these, and refuses them; its further optimizations give
+            # wrong numbers.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+            options.graph_optimization_level = self._onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         if emulate.needs_emulation(model):
             model = emulate.emulate(model)
+        if integer.quantizes(model):
+            model = integer.unsigned(model)
         try:
             with modelfile.source(model) as source:
                 return self._onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

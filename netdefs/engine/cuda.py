@@ -90,6 +90,7 @@ class Cuda:
     def __init__(self) -> None:
         core = require("cuda.core", "gpu")
         self._buffer = core.Buffer
+        self._foreign = core.Stream
         with _reported("starting"):
             self._device = core.Device()
             self._device.set_current()
@@ -123,6 +124,19 @@ class Cuda:
         """Starts a copy between buffers of one size on the stream."""
         with _reported("copying"):
             source.copy_to(target, stream=self.stream)
+
+    def read(self, address: int, size: int, stream: int) -> np.ndarray:
+        """The bytes at an address on the GPU, after all that was started on a stream, which may be another's."""
+        with _reported("reading a debug tensor"):
+            where = self.stream if stream == self.handle else self._foreign.from_handle(stream)
+            host = self._pinned.allocate(size, stream=self.stream)
+            try:
+                self._buffer.from_handle(address, size).copy_to(host, stream=where)
+                where.sync()
+                memory = (ctypes.c_char * size).from_address(int(host.handle))
+                return np.frombuffer(memoryview(memory), np.uint8).copy()
+            finally:
+                host.close(self.stream)
 
     def synchronize(self) -> None:
         """Waits until all that was started on the stream is done."""

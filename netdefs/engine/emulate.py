@@ -56,6 +56,11 @@ def needs_emulation(model: onnx.ModelProto) -> bool:
     )
 
 
+def has_fp8(model: onnx.ModelProto) -> bool:
+    """True if a tensor of the model is quantized to fp8."""
+    return any(info.type.tensor_type.elem_type == TensorProto.FLOAT8E4M3FN for info in model.graph.value_info)
+
+
 def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model in float32, inputs and outputs too, each half tensor holding only values that its half type has.
 

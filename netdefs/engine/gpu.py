@@ -11,8 +11,10 @@ import numpy as np
 from netdefs.core import trt as tensorrt
 from netdefs.core.dtypes import bfloat16_to_float32, float32_to_bfloat16
 from netdefs.core.errors import EngineError, InputError
+from netdefs.engine import debugging
 from netdefs.engine.base import BFLOAT16, Profile, TensorInfo
 from netdefs.engine.cuda import Cuda, Memory
+from netdefs.engine.debugging import Sink
 from netdefs.engine.feeds import is_cuda
 from netdefs.engine.tensorrt import tensor_info
 
@@ -68,6 +70,26 @@ class Runner:
         with self._lock:
             self._cuda.activate()
             return self._run_torch(feeds) if on_gpu else self._run_numpy(feeds)
+
+    def watch(self, feeds: Mapping[str, np.ndarray], sink: Sink) -> dict[str, np.ndarray]:
+        """As `run` on numpy arrays; each debug tensor goes to `sink` the moment it is computed.
+
+        Raises:
+            EngineError: the plan has no debug tensors, or TensorRT fails.
+        """
+        with self._lock:
+            self._cuda.activate()
+            context = _make_context(self._trt, self._engine, graphs=False)
+            if context is None:
+                raise EngineError(f"{self._trt.__name__} can't prepare this plan to run. It says:\n{self._log.take()}")
+            listener = debugging.listen(self._trt, context, self._cuda.read, sink)
+            usual, self._context = self._context, context
+            try:
+                outputs = self._run_numpy(feeds)
+            finally:
+                self._context = usual
+            listener.check()
+            return outputs
 
     def close(self) -> None:
         """Frees the GPU's memory."""
@@ -182,9 +204,9 @@ def _profile(engine: Any, inputs: Mapping[str, TensorInfo]) -> Profile:
     return profile
 
 
-def _make_context(trt: ModuleType, engine: Any) -> Any:
-    """An execution context. TensorRT-RTX compiles the kernels for this GPU here, and replays them as a CUDA graph."""
-    if not hasattr(trt, "CudaGraphStrategy"):
+def _make_context(trt: ModuleType, engine: Any, graphs: bool = True) -> Any:
+    """An execution context. TensorRT-RTX compiles the kernels for this GPU here; a CUDA graph can replay them."""
+    if not graphs or not hasattr(trt, "CudaGraphStrategy"):
         return engine.create_execution_context()
     config = engine.create_runtime_config()
     config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE

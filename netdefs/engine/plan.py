@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import EngineError
 from netdefs.engine import sidecar
 from netdefs.engine.base import Engine
+from netdefs.engine.debugging import Sink
 from netdefs.engine.feeds import check_feeds
 from netdefs.engine.gpu import Runner
 
@@ -49,10 +52,33 @@ class PlanEngine(Engine):
         """
         self._check_open()
         checked = check_feeds(feeds, self.inputs, self.profile, accept_cuda=True)
+        return self._ready().run(checked)
+
+    def watch(self, feeds: Mapping[str, Any], sink: Sink) -> dict[str, np.ndarray]:
+        """Runs the network, and gives each of its debug tensors to `sink(name, array)` the moment it is computed.
+
+        `netdefs.build` makes them: `debug=("layer1.*",)`, or `unfused=True`.
+
+        Args:
+            feeds: input name -> array of the input's shape and type.
+            sink: gets arrays of its own; bfloat16 as float32.
+
+        Returns:
+            Output name -> array.
+
+        Raises:
+            InputError: an input has the wrong name, shape or type.
+            EngineError: the plan has no debug tensors, or as for `run`.
+        """
+        self._check_open()
+        return self._ready().watch(check_feeds(feeds, self.inputs, self.profile), sink)
+
+    def release(self) -> None:
+        """Frees the GPU's memory until the next run."""
         with self._lock:
-            if self._runner is None:
-                self._runner = self._load()
-        return self._runner.run(checked)
+            if self._runner is not None:
+                self._runner.close()
+                self._runner = None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the plan to `path`, and what is known of it to `<path>.json`.
@@ -65,10 +91,13 @@ class PlanEngine(Engine):
     def close(self) -> None:
         """Frees the GPU's memory."""
         super().close()
+        self.release()
+
+    def _ready(self) -> Runner:
         with self._lock:
-            if self._runner is not None:
-                self._runner.close()
-                self._runner = None
+            if self._runner is None:
+                self._runner = self._load()
+            return self._runner
 
     def _load(self) -> Runner:
         """Moves the plan to the GPU, if it can run there."""

@@ -8,6 +8,7 @@ from typing import Any
 from netdefs.core import marks
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import EngineError
+from netdefs.core.network import results_of
 from netdefs.core.scope import near
 from netdefs.engine.base import Engine
 from netdefs.engine.cpu import CpuEngine
@@ -18,11 +19,13 @@ from netdefs.engine.tensorrt import (
     build_plan,
     capabilities_of,
     check_capabilities,
+    check_fp8,
     definition_inputs,
     definition_outputs,
+    needs_fp8,
 )
 
-TENSORRT_OPTIONS = ("optimization_level", "profile", "progress", "workspace")
+TENSORRT_OPTIONS = ("debug", "optimization_level", "profile", "progress", "unfused", "workspace")
 OPTIONS = {
     "cpu": ("profile", "threads"),
     "tensorrt": TENSORRT_OPTIONS,
@@ -42,7 +45,10 @@ def build(network: Any, *, outputs: str | Sequence[str] = (), target: str = "aut
             profile (all): input name -> (min, opt, max) shapes of dynamic inputs; by default the network's own.
             threads ("cpu"): how many CPU threads to use; by default all that this process may use.
             compute_capabilities ("tensorrt_rtx"): the GPUs to compile for, such as ("8.6", "12.0").
-            optimization_level, workspace, progress ("tensorrt", "tensorrt_rtx"): see docs/engines.md.
+            debug ("tensorrt", "tensorrt_rtx"): names or globs of layers that become debug tensors, for
+                `PlanEngine.watch`. As marked outputs they are not fused.
+            unfused (likewise): True makes debug tensors of all that fusion leaves, and changes nothing else.
+            optimization_level, workspace, progress (likewise): see docs/engines.md.
 
     Raises:
         EngineError: the target or an option is wrong, or the network can't be built.
@@ -74,8 +80,18 @@ def build(network: Any, *, outputs: str | Sequence[str] = (), target: str = "aut
         capabilities = options["compute_capabilities"] = check_capabilities(trt, capabilities)
     elif target == "tensorrt":  # it compiles for the GPU that is there
         capabilities = [gpu] if (gpu := tensorrt.compute_capability()) else None
-    with _marked(definition, patterns):
-        plan = build_plan(definition, profile=profile, precision=info.get("precision", "fp32"), **options)
+    if needs_fp8(definition):
+        capabilities = check_fp8(trt, capabilities, definition.name)
+        if target == "tensorrt_rtx":
+            options["compute_capabilities"] = capabilities
+    precision = "tf32" if info.get("tf32") else info.get("precision", "fp32")
+    debug, unfused = options.pop("debug", ()), options.pop("unfused", False)
+    with (
+        _marked(definition, patterns),
+        _debugged(definition, [debug] if isinstance(debug, str) else debug),
+        _all_unfused(definition, unfused),
+    ):
+        plan = build_plan(definition, profile=profile, precision=precision, **options)
         content = Sidecar(
             target=target,
             tensorrt=trt.__version__,
@@ -115,15 +131,50 @@ def _check_options(target: str, options: Mapping[str, Any]) -> None:
             )
 
 
+def _chosen(definition: Any, patterns: Sequence[str]) -> list[Any]:
+    """The layers' results that match, each once."""
+    tensors = {tensor.name: tensor for tensor in results_of(definition)} if patterns else {}
+    names = dict.fromkeys(name for pattern in patterns for name in marks.matching(tensors, pattern))
+    return [tensors[name] for name in names]
+
+
 @contextlib.contextmanager
 def _marked(definition: Any, patterns: Sequence[str]) -> Iterator[None]:
     """Marks further layers as outputs for the length of the block."""
-    before = {definition.get_output(i).name for i in range(definition.num_outputs)}
+    chosen = [tensor for tensor in _chosen(definition, patterns) if not tensor.is_network_output]
+    for tensor in chosen:
+        definition.mark_output(tensor)
     try:
-        for pattern in patterns:
-            marks.mark(definition, pattern)
         yield
     finally:
-        for tensor in [definition.get_output(i) for i in range(definition.num_outputs)]:
-            if tensor.name not in before:
-                definition.unmark_output(tensor)
+        for tensor in chosen:
+            definition.unmark_output(tensor)
+
+
+@contextlib.contextmanager
+def _debugged(definition: Any, patterns: Sequence[str]) -> Iterator[None]:
+    """Makes debug tensors of layers' results for the length of the block."""
+    chosen = [tensor for tensor in _chosen(definition, patterns) if not definition.is_debug_tensor(tensor)]
+    try:
+        for tensor in chosen:
+            if not definition.mark_debug(tensor):
+                raise EngineError(f"TensorRT refuses {tensor.name} as a debug tensor. Mark it as an output: outputs=.")
+        yield
+    finally:
+        for tensor in chosen:
+            definition.unmark_debug(tensor)
+
+
+@contextlib.contextmanager
+def _all_unfused(definition: Any, wanted: bool) -> Iterator[None]:
+    """Makes debug tensors of all that fusion leaves, for the length of the block."""
+    if not wanted:
+        yield
+        return
+    if not hasattr(definition, "mark_unfused_tensors_as_debug_tensors"):
+        raise EngineError("unfused=True takes TensorRT 10.12 or newer. Mark layers: outputs=, or debug=.")
+    definition.mark_unfused_tensors_as_debug_tensors()
+    try:
+        yield
+    finally:
+        definition.unmark_unfused_tensors_as_debug_tensors()

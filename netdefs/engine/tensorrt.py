@@ -24,6 +24,9 @@ DTYPES = {
 }
 
 
+FP8_FROM = 8.9  # the compute capability
+
+
 def tensor_info(name: str, shape: Any, dtype: Any) -> TensorInfo:
     """A tensor of TensorRT's as engines describe it.
 
@@ -144,6 +147,30 @@ def check_capabilities(trt: ModuleType, wanted: str | Sequence[str]) -> list[str
                 f"{', '.join(valid)}, as strings.{hint}"
             )
     return wanted
+
+
+def needs_fp8(definition: Any) -> bool:
+    """Whether a layer of a network definition quantizes to fp8."""
+    trt = tensorrt.module_of(definition)
+    layers = (definition.get_layer(i) for i in range(definition.num_layers))
+    return any(layer.type.name == "QUANTIZE" and layer.get_output(0).dtype == trt.fp8 for layer in layers)
+
+
+def check_fp8(trt: ModuleType, wanted: Sequence[str] | None, name: str) -> list[str] | None:
+    """The compute capabilities to compile a network with fp8 for: those that were asked for, or all that have it.
+
+    Raises:
+        EngineError: one that was asked for, or the GPU that is there, has none.
+    """
+    for each in wanted or ():
+        if float(each) < FP8_FROM:
+            raise EngineError(
+                f"{name} has layers in fp8, which GPUs can from compute capability {FP8_FROM} on, but not {each}. "
+                "Leave that out, or define the network with precision='int8'."
+            )
+    if wanted is not None:
+        return list(wanted)
+    return [each for each in capabilities_of(trt) if float(each) >= FP8_FROM] or None
 
 
 def _set_capabilities(trt: ModuleType, config: Any, capabilities: Sequence[str]) -> None:

@@ -4,6 +4,6 @@ from netdefs.core.optional import require
 
 require("onnx", "cpu")
 
-from netdefs.export.exporter import to_onnx  # noqa: E402
+from netdefs.export.exporter import to_onnx, to_parts  # noqa: E402
 
-__all__ = ["to_onnx"]
+__all__ = ["to_onnx", "to_parts"]

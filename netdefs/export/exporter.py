@@ -52,6 +52,22 @@ def to_onnx(
         ExportError: a layer can't be written, `opset` is too low for one, or a name in `outputs` matches nothing.
         FileError: `path` can't be written.
     """
+    model, initializers = to_parts(network, outputs=outputs, opset=opset, strict=strict)
+    if path is not None:
+        return save(model, initializers, path, external_data)
+    if external_data:
+        raise ExportError("external_data=True needs a path: the weights go to a file beside it.")
+    return assemble(model, initializers)
+
+
+def to_parts(
+    network: Any, *, outputs: Sequence[str] = (), opset: int | None = None, strict: bool = True
+) -> tuple[onnx.ModelProto, list[Initializer]]:
+    """As `to_onnx`, but nothing is copied: the model without its weights, and these, where the network has them.
+
+    Raises:
+        ExportError: as `to_onnx`.
+    """
     definition = definition_of(network)
     trt = tensorrt.module_of(definition)
     if opset is not None and not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
@@ -65,11 +81,7 @@ def to_onnx(
     model = wrap(graph, walk, outputs)
     initializers = used(model.graph, graph.initializers)
     name_dimensions(model, initializers)
-    if path is not None:
-        return save(model, initializers, path, external_data)
-    if external_data:
-        raise ExportError("external_data=True needs a path: the weights go to a file beside it.")
-    return assemble(model, initializers)
+    return model, initializers
 
 
 class Walk:

@@ -23,27 +23,35 @@ def quantize(c: Context, layer: Any) -> None:
     """QuantizeLinear: round half to even, add the zero point, cut to the type's range. ONNX's does the same."""
     kind = c.output_dtype()
     need(c, kind)
-    scale, attributes = scaling(c, layer, c.cast(c.inputs[1], c.dtype(c.inputs[0])), "scale")
+    x = c.inputs[0]
+    if c.dtype(c.inputs[1]) == FLOAT:  # TensorRT divides in float32, and ONNX in the type of both
+        x = c.cast(x, FLOAT)
+    scale, attributes = scaling(c, layer, c.cast(c.inputs[1], c.dtype(x)), "scale")
     if zero := zero_point(c, layer, kind):
-        c.emit("QuantizeLinear", c.inputs[0], scale, zero, **attributes)
+        c.emit("QuantizeLinear", x, scale, zero, **attributes)
         return
     if c.opset >= 21:
-        c.emit("QuantizeLinear", c.inputs[0], scale, output_dtype=kind, **attributes)
+        c.emit("QuantizeLinear", x, scale, output_dtype=kind, **attributes)
         return
     # Before opset 21 the zero point's type is the output's.
     count = size_of(c, scale)
     zeros = np.zeros(() if "axis" not in attributes else count, np.uint8 if kind != TensorProto.INT8 else np.int8)
     zero = c.graph.add_initializer(c.graph.unique(f"{c.name}/zero_point"), kind, zeros.shape, zeros.reshape(-1))
-    c.emit("QuantizeLinear", c.inputs[0], scale, zero, **attributes)
+    c.emit("QuantizeLinear", x, scale, zero, **attributes)
 
 
 def dequantize(c: Context, layer: Any) -> None:
     """DequantizeLinear: the values less the zero point, times the scale, in the scale's type."""
     kind = c.dtype(c.inputs[0])
     need(c, kind)
-    scale, attributes = scaling(c, layer, c.cast(c.inputs[1], c.output_dtype()), "scale")
+    wide = c.dtype(c.inputs[1]) == FLOAT and c.output_dtype() != FLOAT  # the scale would lose digits in half precision
+    scale, attributes = scaling(c, layer, c.cast(c.inputs[1], FLOAT if wide else c.output_dtype()), "scale")
     zero = zero_point(c, layer, kind)
-    c.emit("DequantizeLinear", c.inputs[0], scale, *([zero] if zero else []), **attributes)
+    operands = [c.inputs[0], scale, *([zero] if zero else [])]
+    if wide:
+        c.finish(c.helper("wide", "DequantizeLinear", *operands, dtype=FLOAT, **attributes))
+    else:
+        c.emit("DequantizeLinear", *operands, **attributes)
 
 
 def zero_point(c: Context, layer: Any, kind: int) -> str:

@@ -145,6 +145,7 @@ CASES = [
     pointwise("sigmoid", lambda net, x: net.sigmoid(x, "y"), torch.sigmoid),
     pointwise("tanh", lambda net, x: net.tanh(x, "y"), torch.tanh),
     pointwise("mish", lambda net, x: net.mish(x, "y"), F.mish),
+    pointwise("relu6", lambda net, x: net.relu6(net.mul(x, 5.0, "five"), "y"), lambda x: F.relu6(x * 5)),
     pointwise("hardswish", lambda net, x: net.hardswish(x, "y"), F.hardswish),
     pointwise("hardsigmoid", lambda net, x: net.hardsigmoid(x, "y"), F.hardsigmoid),
     pointwise("gelu", lambda net, x: net.gelu(x, "y"), F.gelu),

@@ -276,7 +276,7 @@ def files(tmp_path_factory):
     return [*found, pickle.dumps({"w": np.ones(3), "model": {"b": np.ones(2, np.float32)}}, 4)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_changed_file_is_read_or_refused(files, data):
     content = bytearray(data.draw(st.sampled_from(files)))
@@ -302,7 +302,7 @@ arguments = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(st.one_of(opcodes, arguments), max_size=30).map(b"".join))
 def test_any_opcodes_are_read_or_refused(content):
     Path("any.pkl").write_bytes(content + b".")

@@ -13,6 +13,7 @@ from netdefs.core import trt as tensorrt
 from netdefs.engine import cuda, gpu
 
 HANDLE = 0x5712EA3
+OTHER_HANDLE = 0x5712EA4  # TensorRT may compute a tensor on a stream of its own
 
 
 class Stream:
@@ -45,7 +46,7 @@ class Buffer:
 
     def copy_to(self, target, *, stream):
         assert target.size == self.size, "cuda.core refuses copies between buffers of different sizes"
-        assert not target.owner.closed and not self.owner.closed
+        assert not any(getattr(buffer.owner, "closed", False) or buffer.closed for buffer in (target, self))
         stream.world.record("copy", self.size)
         work = lambda: ctypes.memmove(target.handle, self.handle, self.size)  # noqa: E731
         stream.queue.append((work, {target.handle, self.handle}))
@@ -70,6 +71,8 @@ class World:
         self.refuse = set()  # calls that fail
         self.stream = Stream(self)
         self.live = {}
+        self.lent = set()  # addresses of debug tensors, while a listener is called
+        self.debug = {}  # debug tensor -> its type, its values given x, and whether it is in host memory
 
     def record(self, *call):
         self.calls.append(call)
@@ -113,10 +116,19 @@ class World:
         class Views(Buffer):
             @staticmethod
             def from_handle(ptr, size, mr=None, owner=None):
+                if owner is None:  # TensorRT's own memory
+                    assert ptr in world.lent
+                    return Buffer(ptr, size)
                 assert owner is world.live[ptr] and not owner.closed and size <= owner.size
                 return Buffer(ptr, size, owner)
 
-        return types.SimpleNamespace(Device=Device, LegacyPinnedMemoryResource=Pinned, Buffer=Views)
+        class Streams:
+            @staticmethod
+            def from_handle(handle):
+                assert handle == OTHER_HANDLE
+                return world.stream
+
+        return types.SimpleNamespace(Device=Device, LegacyPinnedMemoryResource=Pinned, Buffer=Views, Stream=Streams)
 
     # TensorRT
 
@@ -132,7 +144,7 @@ class World:
                 return None if "deserialize" in world.refuse else Engine(world)
 
         real = self.trt
-        names = ("TensorLocation", "TensorFormat", "TensorIOMode", "DataType", "CudaGraphStrategy")
+        names = ("IDebugListener", "TensorLocation", "TensorFormat", "TensorIOMode", "DataType", "CudaGraphStrategy")
         members = {name: getattr(real, name) for name in names}
         return types.SimpleNamespace(
             __name__="tensorrt_rtx",
@@ -184,13 +196,44 @@ class Engine:
         return types.SimpleNamespace()
 
     def create_execution_context(self, config=None):
-        self.world.record("context", config.cuda_graph_strategy)
+        self.world.record("context", config.cuda_graph_strategy if config else None)
         return None if "context" in self.world.refuse else Context(self.world)
 
 
 class Context:
     def __init__(self, world):
         self.world, self.shapes, self.addresses = world, {}, {}
+        self.listener, self.told = None, False
+        self.unfused_tensors_debug_state = False
+
+    def set_debug_listener(self, listener):
+        self.listener = listener
+        return "set_debug_listener" not in self.world.refuse
+
+    def set_all_tensors_debug_state(self, flag):
+        self.told = flag
+        return True
+
+    def _tell(self, name, kind, value, on_host):
+        """Calls the listener as TensorRT does: on a buffer that is filled in the stream's order, and used again."""
+        array = np.ascontiguousarray(value)
+        memory = (ctypes.c_char * max(array.nbytes, 1))()
+        address = ctypes.addressof(memory)
+        queue = self.world.stream.queue
+        if on_host:
+            ctypes.memmove(address, array.ctypes.data, array.nbytes)
+        else:
+            ctypes.memset(address, 0xFF, array.nbytes)
+            queue.append((lambda: ctypes.memmove(address, array.ctypes.data, array.nbytes), {address}))
+        self.world.lent.add(address)
+        trt = self.world.trt
+        where = trt.TensorLocation.HOST if on_host else trt.TensorLocation.DEVICE
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+        capsule, shape = new(address, None, None), trt.Dims(list(array.shape))
+        self.listener.process_debug_tensor(capsule, where, getattr(trt, kind), shape, name, OTHER_HANDLE)
+        self.world.lent.discard(address)
+        ctypes.memset(address, 0xFF, array.nbytes)
 
     def set_input_shape(self, name, shape):
         self.world.record("set_input_shape", name, shape)
@@ -234,4 +277,8 @@ class Context:
                 array("out")[...] = 2 * array("x") + (array("y") if "y" in self.world.tensors else 0)
 
         self.world.stream.queue.append((work, set(addresses.values())))
+        if self.told and self.listener is not None:
+            self.world.stream.sync()  # so that the input can be read here
+            for name, (kind, compute, on_host) in self.world.debug.items():
+                self._tell(name, kind, compute(array("x")), on_host)
         return True

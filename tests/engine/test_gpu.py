@@ -295,7 +295,7 @@ def test_the_names_of_cuda_core():
     core = pytest.importorskip("cuda.core", reason="cuda-python is not installed: pip install 'netdefs[gpu]'")
     names = {
         core.Device: ["device_id", "set_current", "create_stream", "allocate"],
-        core.Stream: ["handle", "sync", "close"],
+        core.Stream: ["handle", "sync", "close", "from_handle"],
         core.Buffer: ["from_handle", "copy_to", "handle", "close"],
         core.LegacyPinnedMemoryResource: ["allocate"],
     }

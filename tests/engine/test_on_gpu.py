@@ -197,3 +197,32 @@ def test_gpu_tensors_that_cannot_be_read_in_place(package, torch_on_gpu):
         gpu.run({"x": torch.zeros(1, 8, 8, 3, device="cuda").permute(0, 3, 1, 2)})
     with pytest.raises(InputError, match="256"):
         gpu.run({"x": torch.zeros(193, device="cuda")[1:].view(1, 3, 8, 8)})
+
+
+def test_debug_tensors_have_the_values_of_marked_outputs(package):
+    definition = raw.conv_scale_relu(package=package)
+    x = noise(1, 3, 8, 8)
+    expected = netdefs.build(definition, target="cpu").run({"x": x}, outputs=["conv", "bn"])
+    with netdefs.build(definition, target=package, debug=["conv", "bn"]) as engine:
+        found = {}
+        outputs = engine.watch({"x": x}, found.__setitem__)
+        assert_close(outputs["out"], expected["out"])
+        assert_close(engine.run({"x": x})["out"], expected["out"])
+    assert sorted(found) == ["bn", "conv"]
+    for name, array in found.items():
+        assert_close(array, expected[name])
+
+
+def test_unfused_debug_tensors_change_no_bit_of_the_outputs(package):
+    definition = raw.conv_scale_relu(package=package)
+    x = noise(1, 3, 8, 8)
+    with netdefs.build(definition, target=package) as plain:
+        expected = plain.run({"x": x})["out"]
+    with netdefs.build(definition, target=package, unfused=True) as engine:
+        found = {}
+        try:
+            outputs = engine.watch({"x": x}, found.__setitem__)
+        except EngineError as error:
+            assert "No debug tensor was handed out" in str(error)  # all of it may be one kernel
+            outputs = engine.run({"x": x})
+    np.testing.assert_array_equal(outputs["out"], expected)

@@ -25,7 +25,8 @@ import netdefs
 from netdefs.core.network import results_of, tensors_of
 from tests.reference import MODELS, shapes_of
 
-SMALL = (64, 128)  # height and width: enough for every network, and not square
+SMALL = (64, 128)  # height and width: enough for most networks, and not square
+LARGER = {"arcface": (112, 112), "inception": (75, 128), "vit": (224, 224)}  # the sizes that these need
 STEP = 31
 
 
@@ -68,7 +69,7 @@ def define(module: str, variant: str, *, small: bool = True, **options: Any) -> 
     zoo = getattr(netdefs, module)
     batch, channels, *size = zoo.model.input_shape[variant]
     if small:
-        options.setdefault("input_shape", (batch, channels, *map(min, size, SMALL)))
+        options.setdefault("input_shape", (batch, channels, *map(min, size, LARGER.get(module, SMALL))))
     return zoo.define_network(weights(variant), variant, **options)
 
 

@@ -5,13 +5,16 @@ from typing import Any
 import numpy as np
 
 from netdefs.core.errors import NetworkError
+from netdefs.core.layers.quantized import Operand
 from netdefs.core.layers.shaping import Shaping
-from netdefs.core.scope import IntPair, Layer, Self, Tensor, configure, pair
+from netdefs.core.scope import IntPair, Layer, Tensor, configure, pair
 from netdefs.core.weights import COUNTER
 
 
 class Convolutions(Shaping):
     """Layers with weights. A layer and its output carry the exact name of the PyTorch module."""
+
+    fold_bn: bool
 
     def conv(
         self,
@@ -24,13 +27,18 @@ class Convolutions(Shaping):
         dilation: IntPair = 1,
         groups: int = 1,
         bias: bool = True,
+        bn: str | None = None,
     ) -> Tensor:
-        """`nn.Conv2d`: (N, C, H, W) -> (N, out_channels, H', W'). Weights: `name.weight`, `name.bias`."""
+        """`nn.Conv2d`: (N, C, H, W) -> (N, out_channels, H', W'). Weights: `name.weight`, `name.bias`.
+
+        `bn` is the batch norm behind it, if there is one: both have one precision, that of either name.
+        """
         scope = self.module(name)
         shape = (out_channels, self._channels_per_group(x, scope.path, groups), *pair(kernel))
-        weight = scope.weight("weight", shape, x)
-        offset = scope.weight("bias", (out_channels,), x) if bias else self.trt.Weights(x.dtype)
-        return self.convolution(x, name, out_channels, kernel, weight, offset, stride, padding, dilation, groups)
+        weight = self.weights.take(scope.path_of("weight"), shape)
+        offset = self.weights.take(scope.path_of("bias"), (out_channels,)) if bias else None
+        options = (stride, padding, dilation, groups)
+        return self.convolution(x, name, out_channels, kernel, weight, offset, *options, of=bn)
 
     def convolution(
         self,
@@ -38,17 +46,28 @@ class Convolutions(Shaping):
         name: str | None,
         out_channels: int,
         kernel: IntPair,
-        weight: Any,
-        bias: Any,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
         stride: IntPair = 1,
         padding: IntPair = 0,
         dilation: IntPair = 1,
         groups: int = 1,
+        of: str | None = None,
+        key: str | None = None,
     ) -> Tensor:
-        """A convolution whose weights are given, not looked up: what `conv` and folded batch norms are made of."""
-        layer = self.definition.add_convolution_nd(x, out_channels, pair(kernel), weight, bias)
+        """A convolution whose weights are given, not looked up: what `conv` and folded batch norms are made of.
+
+        `of` is another name that its precision goes by, `key` the weight's name, by default `<name>.weight`.
+        """
+        (operand,) = self.operands(name, "conv", x, of=of)
+        key = self.path_of(key or self.child(name, "weight"))
+        offset = self._bias(bias, operand, name)
+        kernels, quantized = self._kernel(weight, key, 0, operand, name)
+        layer = self.definition.add_convolution_nd(operand.tensor, out_channels, pair(kernel), kernels, offset)
+        if quantized is not None and layer is not None:
+            layer.set_input(1, quantized)
         _configure(layer, stride, padding, dilation, groups)
-        return self.layer(layer, name, x)
+        return self.computed(self.layer(layer, name, operand.tensor))
 
     def deconv(
         self,
@@ -62,67 +81,75 @@ class Convolutions(Shaping):
         groups: int = 1,
         bias: bool = True,
         dilation: IntPair = 1,
+        bn: str | None = None,
     ) -> Tensor:
-        """`nn.ConvTranspose2d`: (N, C, H, W) -> (N, out_channels, H', W'). Weights: `name.weight`, `name.bias`."""
+        """`nn.ConvTranspose2d`: (N, C, H, W) -> (N, out_channels, H', W'); weights and `bn` as `conv`'s."""
         scope = self.module(name)
-        options = (out_channels, pair(kernel), stride, pair(padding), pair(output_padding), groups, bias, dilation)
-        if x.dtype != self.trt.bfloat16 or self.trt.__name__ != "tensorrt_rtx":
-            return self._deconv(x, name, scope, *options)
-        # TensorRT-RTX has no deconvolution for bfloat16: its build fails. In float32 it loses nothing but time.
-        wide = self.cast(x, self.child(name, "float32"), self.trt.float32)
-        return self.cast(self._deconv(wide, self.child(name, "deconv"), scope, *options), name, x.dtype)
+        in_channels = self._channels_per_group(x, scope.path, groups) * groups
+        if out_channels % groups:
+            raise NetworkError(f"{scope.path}: groups={groups} does not divide {out_channels} output channels.")
+        weight = self.weights.take(scope.path_of("weight"), (in_channels, out_channels // groups, *pair(kernel)))
+        offset = self.weights.take(scope.path_of("bias"), (out_channels,)) if bias else None
+        window = (pair(kernel), stride, pair(padding), pair(output_padding))
+        return self.deconvolution(x, name, out_channels, *window, weight, offset, groups, dilation, of=bn)
 
-    def _deconv(
+    def deconvolution(
         self,
         x: Tensor,
         name: str | None,
-        scope: Self,
         out_channels: int,
         kernel: tuple[int, int],
         stride: IntPair,
         pad: tuple[int, int],
         grow: tuple[int, int],
-        groups: int,
-        bias: bool,
-        dilation: IntPair,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        groups: int = 1,
+        dilation: IntPair = 1,
+        of: str | None = None,
+        key: str | None = None,
     ) -> Tensor:
-        """A deconvolution called `name` with the weights of `scope`."""
-        in_channels = self._channels_per_group(x, scope.path, groups) * groups
-        if out_channels % groups:
-            raise NetworkError(f"{scope.path}: groups={groups} does not divide {out_channels} output channels.")
-        weight = scope.weight("weight", (in_channels, out_channels // groups, *kernel), x)
-        offset = scope.weight("bias", (out_channels,), x) if bias else self.trt.Weights(x.dtype)
+        """A deconvolution whose weights are given, with its padding and output padding; see `convolution`."""
+        path, trt = self.path_of(name), self.trt
         if any(g >= max(s, d) for g, s, d in zip(grow, pair(stride), pair(dilation), strict=True)):
-            raise NetworkError(f"{scope.path}: output_padding={grow} must be smaller than stride or dilation.")
+            raise NetworkError(f"{path}: output_padding={grow} must be smaller than stride or dilation.")
+        # TensorRT-RTX has no deconvolution for bfloat16: its build fails. In float32 it loses nothing but time.
+        choice = self.choice(name, x, of=of)
+        narrow = choice.dtype == "bfloat16" and trt.__name__ == "tensorrt_rtx"
+        last = self.child(name, "deconv") if narrow else name
+        (operand,) = self.operands(name, "deconv", x, of=of, dtype=trt.float32 if narrow else None)
+        key = self.path_of(key or self.child(name, "weight"))
         # Output padding uncovers rows that the padding had cut off. Where it asks for more than was cut, the rows
         # beyond hold no product of the kernel: they are zero, plus the bias, which then has to be added after them.
         beyond = tuple(max(g - p, 0) for g, p in zip(grow, pad, strict=True))
-        inner = self.child(name, "short") if any(beyond) else name
-        layer = self.definition.add_deconvolution_nd(
-            x, out_channels, kernel, weight, self.trt.Weights(x.dtype) if any(beyond) else offset
-        )
+        kernels, quantized = self._kernel(weight, key, 1, operand, name)
+        inner = self._bias(None if any(beyond) else bias, operand, name)
+        layer = self.definition.add_deconvolution_nd(operand.tensor, out_channels, kernel, kernels, inner)
+        if quantized is not None and layer is not None:
+            layer.set_input(1, quantized)
         _configure(layer, stride, pad, dilation, groups)
         configure(layer, post_padding=tuple(max(p - g, 0) for g, p in zip(grow, pad, strict=True)))
-        out = self.layer(layer, inner, x)
-        if not any(beyond):
+        out = self.computed(self.layer(layer, self.child(last, "short") if any(beyond) else last, operand.tensor))
+        if any(beyond):
+            out = self.pad(out, self.child(last, "pad") if bias is not None else last, (0, beyond[1], 0, beyond[0]))
+            if bias is not None:
+                shift = self.constant(bias.reshape(1, -1, 1, 1), self.child(last, "bias"), like=out)
+                sum_ = self.definition.add_elementwise(out, shift, trt.ElementWiseOperation.SUM)
+                out = self.layer(sum_, last, out, shift)
+        if not narrow:
             return out
-        out = self.pad(out, self.child(name, "pad") if bias else name, (0, beyond[1], 0, beyond[0]))
-        if not bias:
-            return out
-        shift = self.weights.take(scope.path_of("bias"), (out_channels,)).reshape(1, -1, 1, 1)
-        shift = self.constant(shift, self.child(name, "bias"), like=x)
-        return self.layer(
-            self.definition.add_elementwise(out, shift, self.trt.ElementWiseOperation.SUM), name, out, shift
-        )
+        return self.computed(self.layer(self.definition.add_cast(out, trt.bfloat16), name, out))
 
-    def batch_norm(self, x: Tensor, name: str | None, eps: float = 1e-5) -> Tensor:
+    def batch_norm(self, x: Tensor, name: str | None, eps: float = 1e-5, conv: str | None = None) -> Tensor:
         """`nn.BatchNorm*d` in eval mode, over axis 1 of any rank >= 2.
 
         `eps` is the variant's; where gen_wts found the checkpoint's own, that counts. Weights: `name.weight`,
-        `name.bias`, `name.running_mean`, `name.running_var`.
+        `name.bias`, `name.running_mean`, `name.running_var`. `conv` is the convolution before it, if there is one: see
+        there.
         """
         scale, shift = self.batch_norm_terms(name, self.known_size(x, 1, f"batch_norm {name!r}"), eps)
         path, trt = self.path_of(name), self.trt
+        (x,) = self.typed(name, x, of=conv)
         layer = self.definition.add_scale_nd(
             x,
             trt.ScaleMode.CHANNEL,
@@ -131,7 +158,7 @@ class Convolutions(Shaping):
             trt.Weights(x.dtype),
             1,
         )
-        return self.layer(layer, name, x)
+        return self.derived(self.layer(layer, name, x), x)
 
     def batch_norm_terms(self, name: str | None, channels: int, eps: float) -> tuple[np.ndarray, np.ndarray]:
         """A batch norm as y = x * scale + shift, both (channels,) float64."""
@@ -165,16 +192,37 @@ class Convolutions(Shaping):
         """A convolution with its batch norm folded in, in float64. It is called `bn`; `conv` has no layer."""
         scope = self / conv
         shape = (out_channels, self._channels_per_group(x, scope.path, groups), *pair(kernel))
-        weight = self.weights.take(scope.path_of("weight"), shape).astype(np.float64)
-        scale, shift = self.batch_norm_terms(bn, out_channels, eps)
-        if bias:
-            shift += self.weights.take(scope.path_of("bias"), (out_channels,)) * scale
-        weight *= scale.reshape(-1, 1, 1, 1)
-        path = self.path_of(bn)
-        self.folded[scope.path] = path
-        weights = self.convert(weight, x.dtype, f"{path}'s folded weight")
-        biases = self.convert(shift, x.dtype, f"{path}'s folded bias")
-        return self.convolution(x, bn, out_channels, kernel, weights, biases, stride, padding, dilation, groups)
+        weight = self.weights.take(scope.path_of("weight"), shape)
+        offset = self.weights.take(scope.path_of("bias"), (out_channels,)) if bias else None
+        weight, offset = self._folded(conv, bn, weight, offset, eps, axis=0)
+        options = (stride, padding, dilation, groups, conv, f"{conv}.weight")
+        return self.convolution(x, bn, out_channels, kernel, weight, offset, *options)
+
+    def folded_deconv(
+        self,
+        x: Tensor,
+        deconv: str,
+        bn: str,
+        out_channels: int,
+        kernel: IntPair,
+        stride: IntPair = 1,
+        padding: IntPair = 0,
+        output_padding: IntPair = 0,
+        bias: bool = False,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """A deconvolution with its batch norm folded in, as `folded_conv`."""
+        scope = self / deconv
+        shape = (self._channels_per_group(x, scope.path, 1), out_channels, *pair(kernel))
+        weight = self.weights.take(scope.path_of("weight"), shape)
+        offset = self.weights.take(scope.path_of("bias"), (out_channels,)) if bias else None
+        weight, offset = self._folded(deconv, bn, weight, offset, eps, axis=1)
+        window = (pair(kernel), stride, pair(padding), pair(output_padding))
+        return self.deconvolution(x, bn, out_channels, *window, weight, offset, of=deconv, key=f"{deconv}.weight")
+
+    def folds(self, x: Tensor, conv: str, bn: str) -> bool:
+        """Whether the batch norm `bn` becomes a part of the convolution `conv` of x."""
+        return self.fold_bn or self.choice(bn, x, of=conv, quantizable=True).quantized is not None
 
     def linear(self, x: Tensor, name: str | None, out_features: int, bias: bool = True) -> Tensor:
         """`nn.Linear` over the last axis: (..., in_features) -> (..., out_features). Weights: `name.weight`, `bias`."""
@@ -184,15 +232,46 @@ class Convolutions(Shaping):
         ones = (1,) * (rank - 2)
         op = self.trt.MatrixOperation
         weight = self.weights.take(scope.path_of("weight"), (out_features, in_features))
-        kernel = self.constant(weight.reshape(*ones, *weight.shape), self.child(name, "weight"), like=x)
+        weight = weight.reshape(*ones, *weight.shape)
+        (operand,) = self.operands(name, "linear", x)
+        x, key = operand.tensor, self.child(name, "weight")
+        if operand.kind is None:
+            kernel = self.constant(weight, key, like=x)
+        else:
+            kernel = self.quantized_weight(scope.path, weight, self.path_of(key), rank - 2, operand)
         product = self.definition.add_matrix_multiply(x, op.NONE, kernel, op.TRANSPOSE)
-        out = self.layer(product, self.child(name, "matmul") if bias else name, x, kernel)
+        out = self.computed(self.layer(product, self.child(name, "matmul") if bias else name, x, kernel))
         if not bias:
             return out
         offset = self.weights.take(scope.path_of("bias"), (out_features,)).reshape(*ones, 1, out_features)
         shift = self.constant(offset, self.child(name, "bias"), like=x)
         total = self.definition.add_elementwise(out, shift, self.trt.ElementWiseOperation.SUM)
-        return self.layer(total, name, out, shift)
+        return self.computed(self.layer(total, name, out, shift))
+
+    def _folded(
+        self, conv: str, bn: str, weight: np.ndarray, bias: np.ndarray | None, eps: float, axis: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Weight and bias, float64, of a convolution `conv` that does what the batch norm `bn` does behind it."""
+        scale, shift = self.batch_norm_terms(bn, int(weight.shape[axis]), eps)
+        if bias is not None:
+            shift += bias * scale
+        self.folded[self.path_of(conv)] = self.path_of(bn)
+        self.quantization.factors[self.path_of(f"{conv}.weight")] = np.abs(scale)
+        return weight * scale.reshape([-1 if i == axis else 1 for i in range(weight.ndim)]), shift
+
+    def _kernel(
+        self, weight: np.ndarray, key: str, axis: int, x: Operand, name: str | None
+    ) -> tuple[Any, Tensor | None]:
+        """A kernel as weights for an `add_*` call; or no weights, and the tensor that holds them quantized."""
+        if x.kind is None:
+            return self.convert(weight, x.dtype, key), None
+        return self.trt.Weights(x.dtype), self.quantized_weight(self.path_of(name), weight, key, axis, x)
+
+    def _bias(self, bias: np.ndarray | None, x: Operand, name: str | None) -> Any:
+        """A bias as weights for an `add_*` call."""
+        if bias is None:
+            return self.trt.Weights(x.dtype)
+        return self.convert(bias, x.dtype, f"{self.path_of(name)}'s bias")
 
     def _channels_per_group(self, x: Tensor, path: str, groups: int) -> int:
         channels = self.known_size(x, 1, path)

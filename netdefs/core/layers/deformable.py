@@ -85,6 +85,7 @@ class Deformable(Convolutions, Pointwise):
 
         grid = self._grid(x, offset, self.child(name, "grid"), window, [batch, rows, w])
         # TensorRT reads from what has the grid's type only, and half precision can't tell far pixels apart.
+        dtype = x.dtype
         x32 = self.cast(x, self.child(name, "float"), self.trt.float32)
         if deform_groups > 1:
             part = [batch, channels // deform_groups, *sizes_of(x)[2:]]
@@ -93,16 +94,18 @@ class Deformable(Convolutions, Pointwise):
         sampler.interpolation_mode = self.trt.InterpolationMode.LINEAR
         sampler.sample_mode = self.trt.SampleMode.FILL
         sampler.align_corners = False
-        read = self.cast(self.layer(sampler, self.child(name, "read"), x32, grid), self.child(name, "cast"), x.dtype)
+        read = self.layer(sampler, self.child(name, "read"), x32, grid)
+        read = self.chosen(self.cast(read, self.child(name, "cast"), dtype))
         if mask is not None:
             _check(mask, "mask", (deform_groups * taps, *window.out_size(x)), x, scope.path)
             factors = self._reshape(mask, self.child(name, "mask"), [batch, 1, rows, w], measured=offset)
             read = self.mul(read, factors, self.child(name, "masked"))
         # (N * deform_groups, C / deform_groups, taps * H', W') lies in memory as (N, C * taps, H', W') does.
         columns = self._reshape(read, self.child(name, "columns"), [n, channels * taps, h, w], measured=offset)
-        weight = scope.weight("weight", (out_channels, per_group, *window.kernel), x)
-        shift = scope.weight("bias", (out_channels,), x) if bias else self.trt.Weights(x.dtype)
-        return self.convolution(columns, name, out_channels, 1, weight, shift, groups=groups)
+        weight = self.weights.take(scope.path_of("weight"), (out_channels, per_group, *window.kernel))
+        shift = self.weights.take(scope.path_of("bias"), (out_channels,)) if bias else None
+        columns_of = weight.reshape(out_channels, per_group * taps, 1, 1)
+        return self.convolution(columns, name, out_channels, 1, columns_of, shift, groups=groups)
 
     def _grid(self, x: Tensor, offset: Tensor, name: str, window: Window, wanted: Sequence[int | Size]) -> Tensor:
         """Where every tap reads, float32 (*wanted, 2): x and y, -1 to 1 from the input's first edge to its last."""

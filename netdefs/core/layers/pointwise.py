@@ -16,6 +16,10 @@ class Pointwise(Shaping):
         """`F.relu`."""
         return self._activation(x, name, "RELU")
 
+    def relu6(self, x: Tensor, name: str | None = None) -> Tensor:
+        """`F.relu6`: clip(x, 0, 6)."""
+        return self._activation(x, name, "CLIP", 0.0, 6.0)
+
     def leaky_relu(self, x: Tensor, name: str | None = None, negative_slope: float = 0.01) -> Tensor:
         """`F.leaky_relu`."""
         return self._activation(x, name, "LEAKY_RELU", negative_slope)
@@ -25,8 +29,9 @@ class Pointwise(Shaping):
         slope = self.weights.take(self.module(name).path_of("weight"), (num_parameters,))
         rank = len(x.shape)
         shape = [num_parameters if axis == 1 else 1 for axis in range(rank)]
+        (x,) = self.typed(name, x)
         slopes = self.constant(slope.reshape(shape), self.child(name, "weight"), like=x)
-        return self.layer(self.definition.add_parametric_relu(x, slopes), name, x, slopes)
+        return self.derived(self.layer(self.definition.add_parametric_relu(x, slopes), name, x, slopes), x)
 
     def sigmoid(self, x: Tensor, name: str | None = None) -> Tensor:
         """`torch.sigmoid`."""
@@ -38,16 +43,20 @@ class Pointwise(Shaping):
 
     def silu(self, x: Tensor, name: str | None = None) -> Tensor:
         """`F.silu`: x * sigmoid(x), also called swish."""
-        return self.mul(x, self.sigmoid(x, self.child(name, "sigmoid")), name)
+        (x,) = self.typed(name, x)
+        return self.mul(x, self._activation(x, self.child(name, "sigmoid"), "SIGMOID", of=name), name)
 
     def mish(self, x: Tensor, name: str | None = None) -> Tensor:
         """`F.mish`: x * tanh(softplus(x))."""
-        softplus = self._activation(x, self.child(name, "softplus"), "SOFTPLUS", 1.0, 1.0)
-        return self.mul(x, self.tanh(softplus, self.child(name, "tanh")), name)
+        (x,) = self.typed(name, x)
+        softplus = self._activation(x, self.child(name, "softplus"), "SOFTPLUS", 1.0, 1.0, of=name)
+        return self.mul(x, self._activation(softplus, self.child(name, "tanh"), "TANH", of=name), name)
 
     def hardswish(self, x: Tensor, name: str | None = None) -> Tensor:
         """`F.hardswish`: x * clip(x / 6 + 1 / 2, 0, 1)."""
-        return self.mul(x, self.hardsigmoid(x, self.child(name, "hardsigmoid")), name)
+        (x,) = self.typed(name, x)
+        inner = self._activation(x, self.child(name, "hardsigmoid"), "HARD_SIGMOID", 1 / 6, 0.5, of=name)
+        return self.mul(x, inner, name)
 
     def hardsigmoid(self, x: Tensor, name: str | None = None) -> Tensor:
         """`F.hardsigmoid`: clip(x / 6 + 1 / 2, 0, 1)."""
@@ -61,13 +70,16 @@ class Pointwise(Shaping):
         return self._activation(x, name, kinds[approximate])
 
     def softmax(self, x: Tensor, name: str | None = None, *, dim: int) -> Tensor:
-        """`F.softmax`."""
+        """`F.softmax`, in float32 unless a pattern of the precision spells its name out."""
+        (x,) = self.typed(name, x, rule=True)
         layer = self.definition.add_softmax(x)
         layer.axes = 1 << axis_of(dim, x, self.path_of(name))
         return self.layer(layer, name, x)
 
     def add(self, a: Tensor, b: Tensor | float, name: str | None = None) -> Tensor:
         """`a + b`, broadcast as PyTorch does; `b` may be a number."""
+        if not isinstance(b, int | float):
+            a, b = self.residual(a, b, name)
         return self._elementwise(a, b, name, "SUM")
 
     def sub(self, a: Tensor, b: Tensor | float, name: str | None = None) -> Tensor:
@@ -106,6 +118,7 @@ class Pointwise(Shaping):
         """`torch.where` of tensors of one rank, broadcast; `b` may be a number."""
         if isinstance(b, int | float):
             b = self.constant(np.full((1,) * len(a.shape), b), self.child(name, "constant"), like=a)
+        a, b = self.typed(name, a, b)
         return self.layer(self.definition.add_select(condition, a, b), name, condition, a, b)
 
     def gather(self, x: Tensor, name: str | None, dim: int, index: Tensor) -> Tensor:
@@ -115,11 +128,20 @@ class Pointwise(Shaping):
             layer.axis = axis_of(dim, x, self.path_of(name))
         return self.layer(layer, name, x, index)
 
-    def matmul(self, a: Tensor, b: Tensor, name: str | None = None) -> Tensor:
-        """`torch.matmul` of tensors of rank 2 or more, batch axes broadcast."""
-        none = self.trt.MatrixOperation.NONE
+    def matmul(
+        self,
+        a: Tensor,
+        b: Tensor,
+        name: str | None = None,
+        transpose_a: bool = False,
+        transpose_b: bool = False,
+    ) -> Tensor:
+        """`torch.matmul` of tensors of rank 2 or more, batch axes broadcast; the last two may be swapped before."""
+        op = self.trt.MatrixOperation
         a, b = self._same_rank(a, b, name)
-        return self.layer(self.definition.add_matrix_multiply(a, none, b, none), name, a, b)
+        a, b = (operand.tensor for operand in self.operands(name, "matmul", a, b))
+        ops = [op.TRANSPOSE if swapped else op.NONE for swapped in (transpose_a, transpose_b)]
+        return self.computed(self.layer(self.definition.add_matrix_multiply(a, ops[0], b, ops[1]), name, a, b))
 
     def topk(self, x: Tensor, name: str | None, k: int, dim: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
         """`torch.topk`, sorted: values and int32 indices, called `name` and `name.1`. k is at most 3840."""
@@ -128,18 +150,23 @@ class Pointwise(Shaping):
         values = self.layer(layer, name, x)
         return values, layer.get_output(1)
 
-    def _activation(self, x: Tensor, name: str | None, kind: str, alpha: float = 0.0, beta: float = 0.0) -> Tensor:
+    def _activation(
+        self, x: Tensor, name: str | None, kind: str, alpha: float = 0.0, beta: float = 0.0, of: str | None = None
+    ) -> Tensor:
+        """An activation; as a part of the primitive `of` it has the type of that."""
+        (x,) = self.typed(name, x) if of is None else (x,)
         layer = self.definition.add_activation(x, getattr(self.trt.ActivationType, kind))
         if layer is not None:
             layer.alpha, layer.beta = alpha, beta  # always: TensorRT's defaults differ from type to type
-        return self.layer(layer, name, x)
+        return self.derived(self.layer(layer, name, x), x)
 
     def _elementwise(self, a: Tensor, b: Any, name: str | None, kind: str) -> Tensor:
         if isinstance(b, int | float):
             b = self.constant(np.full((1,) * len(a.shape), b), self.child(name, "constant"), like=a)
-        a, b = self._same_rank(a, b, name)
+        a, b = self.typed(name, *self._same_rank(a, b, name))
         layer = self.definition.add_elementwise(a, b, getattr(self.trt.ElementWiseOperation, kind))
-        return self.layer(layer, name, a, b)
+        result = self.layer(layer, name, a, b)
+        return self.derived(result, a, b) if kind == "PROD" else result
 
     def _same_rank(self, a: Tensor, b: Tensor, name: str | None) -> tuple[Tensor, Tensor]:
         """TensorRT broadcasts only tensors of equal rank; PyTorch puts axes of size 1 in front of the smaller one."""

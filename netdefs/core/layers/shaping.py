@@ -5,18 +5,27 @@ from collections.abc import Sequence
 import numpy as np
 
 from netdefs.core.errors import NetworkError
-from netdefs.core.scope import Layer, Scope, Size, Tensor
+from netdefs.core.layers.quantized import Quantized
+from netdefs.core.scope import Layer, Size, Tensor
 
 
-class Shaping(Scope):
+class Shaping(Quantized):
     """Layers that move values without changing them."""
 
     def concat(self, tensors: Sequence[Tensor], name: str | None, dim: int = 0) -> Tensor:
         """`torch.cat`."""
-        layer = self.definition.add_concatenation(list(tensors))
+        tensors = self.typed(name, *tensors)
+        layer = self.definition.add_concatenation(tensors)
         if layer is not None:
             layer.axis = axis_of(dim, tensors[0], self.path_of(name))
-        return self.layer(layer, name, *tensors)
+        return self.moved(self.layer(layer, name, *tensors), *tensors)
+
+    def identity(self, x: Tensor, name: str | None = None) -> Tensor:
+        """`x` under another name; TensorRT removes the layer."""
+        (x,) = self.typed(name, x)
+        result = self.layer(self.definition.add_identity(x), name, x)
+        self.shares_scale(result, x)
+        return self.derived(result, x)
 
     def split(self, x: Tensor, name: str | None, split_size: int | Sequence[int], dim: int = 0) -> list[Tensor]:
         """`torch.split`: parts of `split_size`, or of the given sizes. They are called `name.0`, `name.1` ..."""
@@ -49,7 +58,9 @@ class Shaping(Scope):
         wanted = [len(taken) if i == axis else size for i, size in enumerate(sizes_of(x))]
         starts = [taken.start if i == axis else 0 for i in range(len(wanted))]
         steps = [step if i == axis else 1 for i in range(len(wanted))]
-        return self.layer(self._slice(x, name, starts, wanted, steps), name, x)
+        (x,) = self.typed(name, x)
+        # Parts need not share a scale with each other: queries and values may be far apart.
+        return self.moved(self.layer(self._slice(x, name, starts, wanted, steps), name, x))
 
     def pad(self, x: Tensor, name: str | None, padding: tuple[int, int, int, int], value: float = 0.0) -> Tensor:
         """`F.pad(x, (left, right, top, bottom), value=value)` of (N, C, H, W)."""
@@ -57,11 +68,12 @@ class Shaping(Scope):
         wanted = sizes_of(x)
         for axis, more in ((2, top + bottom), (3, left + right)):
             wanted[axis] = self.known_size(x, axis, f"pad {self.path_of(name)!r}") + more
+        (x,) = self.typed(name, x)
         layer = self._slice(x, name, (0, 0, -top, -left), wanted, (1, 1, 1, 1))
         layer.mode = self.trt.SampleMode.FILL
         if value:
             layer.set_input(4, self.constant(np.full((), value), self.child(name, "value"), like=x))
-        return self.layer(layer, name, x)
+        return self.moved(self.layer(layer, name, x), x)
 
     def reshape(self, x: Tensor, name: str | None, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
         """`x.reshape(shape)`: one size may be -1, and 0 takes the size at that place (also a dynamic one) of `like`.
@@ -82,9 +94,10 @@ class Shaping(Scope):
 
     def permute(self, x: Tensor, name: str | None, dims: Sequence[int]) -> Tensor:
         """`x.permute(dims)`."""
+        (x,) = self.typed(name, x)
         layer = self.definition.add_shuffle(x)
         layer.first_transpose = self.trt.Permutation([axis_of(dim, x, self.path_of(name)) for dim in dims])
-        return self.layer(layer, name, x)
+        return self.moved(self.layer(layer, name, x), x)
 
     def pixel_shuffle(self, x: Tensor, name: str | None, upscale_factor: int) -> Tensor:
         """`F.pixel_shuffle`: (N, C*r*r, H, W) -> (N, C, H*r, W*r)."""
@@ -102,17 +115,18 @@ class Shaping(Scope):
         self, x: Tensor, name: str | None, wanted: Sequence[int | Size], measured: Tensor | None = None
     ) -> Tensor:
         """A reshape to fixed sizes, -1, and multiples of dynamic sizes (of `measured`, by default `x` itself)."""
+        (x,) = self.typed(name, x)
         layer = self.definition.add_shuffle(x)
         # TensorRT's 0 copies the size at the same place, its -1 infers one: a shape tensor is needed only beyond that.
         dims = [0 if measured is None and size == (i, 1) else size for i, size in enumerate(wanted)]
         unknown = [i for i, size in enumerate(dims) if isinstance(size, tuple)]
         if len(unknown) == 1 and -1 not in dims:
-            dims[unknown[0]] = -1
-        elif unknown:
+            dims[unknown.pop()] = -1
+        if unknown:
             layer.set_input(1, self.sizes(x if measured is None else measured, wanted, name))
-            return self.layer(layer, name, x)
-        layer.reshape_dims = dims
-        return self.layer(layer, name, x)
+        else:
+            layer.reshape_dims = dims
+        return self.moved(self.layer(layer, name, x), x)
 
     def _slice(
         self, x: Tensor, name: str | None, start: Sequence[int], wanted: Sequence[int | Size], step: Sequence[int]

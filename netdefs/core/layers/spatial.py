@@ -21,10 +21,11 @@ class Spatial(Shaping):
     ) -> Tensor:
         """`nn.MaxPool2d`; `stride` is the kernel's size by default."""
         window, step, pad = self._windows(name, kernel, stride, padding)
+        (x,) = self.typed(name, x)
         layer = self.definition.add_pooling_nd(x, self.trt.PoolingType.MAX, window)
         overhang = self._overhang(x, name, window, step, pad) if ceil_mode else (0, 0)
         self._configure(layer, step, pad, overhang)
-        return self.layer(layer, name, x)
+        return self.moved(self.layer(layer, name, x), x)
 
     def avg_pool(
         self,
@@ -44,6 +45,7 @@ class Spatial(Shaping):
         if count_include_pad and any(pad) and (overhang is None or any(overhang)):
             x = self.pad(x, self.child(name, "pad"), (pad[1], pad[1], pad[0], pad[0]))
             pad = (0, 0)
+        ((x, _, _),) = self.operands(name, "avg_pool", x)
         layer = self.definition.add_pooling_nd(x, self.trt.PoolingType.AVERAGE, window)
         self._configure(layer, step, pad, overhang)
         configure(layer, average_count_excludes_padding=not (count_include_pad and any(pad)))
@@ -81,7 +83,10 @@ class Spatial(Shaping):
             raise NetworkError(f"{path}: align_corners has no meaning with mode={mode!r}.")
         if (scale_factor is None) == (size is None):
             raise NetworkError(f"{path}: give either scale_factor or size.")
-        layer = self.definition.add_resize(x)
+        nearest = mode.startswith("nearest")
+        # Interpolated values can be computed in integers; copies are moved, and TensorRT moves Quantize over them.
+        taken = self.typed(name, x)[0] if nearest else self.operands(name, "resize", x)[0].tensor
+        layer = self.definition.add_resize(taken)
         layer.resize_mode = getattr(trt.InterpolationMode, kinds[mode])
         transformation = "ASYMMETRIC" if mode == "nearest" else "ALIGN_CORNERS" if align_corners else "HALF_PIXEL"
         layer.coordinate_transformation = getattr(trt.ResizeCoordinateTransformation, transformation)
@@ -92,7 +97,8 @@ class Spatial(Shaping):
             layer.scales = (1.0, 1.0, *(float(factor) for factor in both))
         elif size is not None:
             self._resize_to(layer, x, size, name)
-        return self.layer(layer, name, x)
+        result = self.layer(layer, name, taken)
+        return self.moved(result, x) if nearest else self.moved(result)
 
     def _resize_to(self, layer: Layer, x: Tensor, size: IntPair | Tensor, name: str | None) -> None:
         """Gives a resize of x its output's size; what is dynamic is read off `size`, or x, at run time."""
@@ -157,4 +163,5 @@ class Spatial(Shaping):
 
     def _reduce(self, x: Tensor, name: str | None, kind: str) -> Tensor:
         operation = getattr(self.trt.ReduceOperation, kind)
+        (x,) = self.typed(name, x)
         return self.layer(self.definition.add_reduce(x, operation, axes=0b1100, keep_dims=True), name, x)

@@ -115,8 +115,8 @@ def expected_distances(net: Network, x: Tensor, bins: int) -> Tensor:
     if net.path_of("conv.weight") in net.weights:
         x = net.conv(x, "conv", 1, kernel=1, bias=False)
     else:
-        distances = net.convert(np.arange(bins, dtype=np.float32).reshape(1, bins, 1, 1), x.dtype, "distances")
-        x = net.convolution(x, "conv", 1, 1, distances, net.trt.Weights(x.dtype))
+        distances = np.arange(bins, dtype=np.float32).reshape(1, bins, 1, 1)
+        x = net.convolution(x, "conv", 1, 1, distances, None)
     return net.reshape(x, None, (0, 4, -1))
 
 

@@ -74,7 +74,7 @@ def activation(net: Network, x: Tensor, kind: str) -> Tensor:
 
 def same(net: Network, x: Tensor) -> Tensor:
     """`x` under the name of this scope."""
-    return net.layer(net.definition.add_identity(x), None, x)
+    return net.identity(x)
 
 
 def bottleneck(
@@ -256,7 +256,6 @@ def attention(
         areas: how many parts the pixels, row by row, are cut into; each attends to itself only.
         eps: of the batch norms, where the weights don't tell.
     """
-    op = net.trt.MatrixOperation
     channels = int(x.shape[1])
     size = channels // heads
 
@@ -268,9 +267,8 @@ def attention(
     y = net.permute(y, "areas", (0, 1, 3, 2, 4))
     q, k, v = net.split(y, "part", (key_size, key_size, size), dim=3)
     q = net.mul(q, key_size**-0.5, "scaled")
-    product = net.definition.add_matrix_multiply(q, op.TRANSPOSE, k, op.NONE)
-    weight = net.softmax(net.layer(product, "product", q, k), "softmax", dim=-1)
-    mixed = net.layer(net.definition.add_matrix_multiply(v, op.NONE, weight, op.TRANSPOSE), "mixed", v, weight)
+    weight = net.softmax(net.matmul(q, k, "product", transpose_a=True), "softmax", dim=-1)
+    mixed = net.matmul(v, weight, "mixed", transpose_b=True)
     place = conv(net / "pe", pixels(v, "values"), channels, kernel, groups=channels, act="Identity", eps=eps)
     y = net.add(pixels(mixed, "pixels"), place, "add")
     return same(net, conv(net / "proj", y, channels, act="Identity", eps=eps))
