@@ -1,178 +1,195 @@
 """`compare`: a network layer by layer against PyTorch."""
 
-from collections import Counter
+import os
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
-from netdefs.core.errors import CompareError
-from netdefs.core.scope import near
-from netdefs.debug.capture import Reference, Scan
-from netdefs.debug.causes import Search
-from netdefs.debug.inputs import examine, prepare
+from netdefs.core.errors import CompareError, InputError
+from netdefs.debug.aggregate import Aggregate
+from netdefs.debug.choosing import patterns_of
+from netdefs.debug.deployed import FUSED, check_target, deployed
+from netdefs.debug.inputs import Feeds, InputFinding, merged
 from netdefs.debug.loaded import check_weights
-from netdefs.debug.match import Matching, Pair, match_layers, match_outputs
-from netdefs.debug.measurement import Measurement
+from netdefs.debug.match import Pair, Unmatched
 from netdefs.debug.metrics import tolerance_for
-from netdefs.debug.report import Report, Row
+from netdefs.debug.quantized import as_quantized
+from netdefs.debug.recording import Recording
+from netdefs.debug.report import Report
+from netdefs.debug.row import Row
+from netdefs.debug.session import Options, Session
 from netdefs.debug.subject import Subject, subject_of
+from netdefs.debug.yardstick import check_yardstick, in_words
 
 MODES = ("chained", "isolated", "both")
-EXPLAINED = 3  # how many layers with errors of their own get a cause
 
 
 def compare(
     network: Any,
     torch_module: Any,
-    inputs: Any,
+    inputs: Any = None,
     *,
     layers: str | Sequence[str] = "*",
     mode: str = "both",
     tolerance: float | None = None,
+    module_inputs: Any = None,
+    start: str | None = None,
+    end: str | None = None,
+    details: bool = False,
+    target: str | None = None,
+    observe: str = "outputs",
+    yardstick: bool = False,
 ) -> Report:
     """Compares every layer of a network with the PyTorch module of the same name.
 
     Args:
         network: a `Network`, a raw `INetworkDefinition` or an `Engine`. One on a GPU shows only its outputs, chained.
-        torch_module: a torch.nn.Module. It runs in eval mode without gradients, twice, and twice
-            more if a layer is wrong; nothing of it is changed.
+        torch_module: a torch.nn.Module. It runs in eval mode without gradients: once to look at it, once for each
+            input, and twice more if a layer is wrong; nothing of it is changed. Or the path of what `netdefs.capture`
+            wrote where there is one: then no torch is needed.
         inputs: an array or tensor, a dict of them by the network's input names, or a tuple in the order of its inputs.
+            A list of these is several inputs: each row then has the worst of them and their mean. A capture has its
+            inputs in it: with one, none are given.
         layers: names or globs of the layers to compare (`*` also matches dots). Outputs always are; `()` compares them
             alone.
         mode: "chained": each layer fed by its own predecessors; "isolated": fed PyTorch's values, which shows its own
             error; or "both".
         tolerance: the largest relative error (L2 norm) that still agrees; by default that of the network's precision.
+        module_inputs: what the module is given, where that is prepared in its own way: as `inputs`. The report says how
+            the two differ, and the layers are then compared on the module's, if the network takes that.
+        start: the first layer or block of a stretch: only what depends on it is compared, fed PyTorch's values.
+        end: the last one: only what it depends on is compared, itself included.
+        details: also gather heat maps and histograms of every layer, for `Report.to_html`: about 5 kB and 1 ms each.
+        target: compile the network for this target, as `netdefs.build` does, and compare what the engine computes,
+            chained; by default the network's own layers are run by ONNX Runtime.
+        observe: how the layers of that engine are seen. "outputs": they are marked as outputs, in as many engines as
+            it takes for these to fit into memory; "debug": as debug tensors, in one engine; "unfused": only those that
+            TensorRT does not fuse, which changes nothing. The report says what looking changed.
+        yardstick: also run PyTorch in the network's precision (fp16, bf16, tf32), to tell how exact that is.
 
     Raises:
         CompareError: nothing can be compared, or an argument makes no sense.
         InputError: an input does not fit the network.
+        EngineError: the network can't be compiled for the target, or can't run on it.
     """
     if mode not in MODES:
         raise CompareError(f"mode={mode!r}: it is one of {', '.join(MODES)}.")
-    subject = subject_of(network)
+    for name, value in (("start", start), ("end", end)):
+        if value is not None and not isinstance(value, str):
+            raise CompareError(f"{name}={value!r}: it is the name of a layer or block, such as 'layer3.2', or None.")
+    check_target(network, target, observe, mode, "start" if start is not None else "end" if end is not None else None)
+    subject = subject_of(network, strict=target is None)
+    mode, notes = _possible(mode, subject, target)
+    if isinstance(torch_module, str | os.PathLike):
+        torch_module, inputs = _open(torch_module, inputs, module_inputs, subject)
+        mode = _sampled(torch_module, mode, start or end)
+        notes += torch_module.notes()
+    elif inputs is None:
+        raise InputError("There are no inputs to compare on: give an array, or a capture that has them in it.")
+    if yardstick:
+        check_yardstick(subject.precision, torch_module)
+    described = getattr(network, "info", {})
+    if described.get("quantized") and hasattr(torch_module, "register_forward_pre_hook"):
+        quantized = as_quantized(torch_module, described)
+        torch_module = quantized.module
+        notes.append(quantized.note)
+    elif described.get("quantized"):
+        notes.append(
+            f"What is recorded was computed in float32, so rounding to {subject.precision} counts as an error here: "
+            "compare with the module, or give a tolerance."
+        )
     limits = tolerance_for(subject.precision, tolerance)
-    notes = []
-    if subject.graph is None and mode != "chained":
-        if mode == "isolated":
-            raise CompareError(
-                "An engine on a GPU can't be fed in its middle. Compare the network it was built from, "
-                "or use mode='chained'."
-            )
-        mode = "chained"
-        notes.append("Only chained: an engine on a GPU can't be fed in its middle. The network it was built from can.")
-    patterns = [layers] if isinstance(layers, str) else list(layers) if isinstance(layers, Sequence) else [layers]
-    if not all(isinstance(pattern, str) for pattern in patterns):
-        raise CompareError(f"layers={layers!r}: it is a name or a glob such as 'layer1.*', or a list of these.")
-    feeds = prepare(inputs, subject.inputs, subject.profile)
-    reference = Reference(torch_module, list(feeds.values()))
-    scan = reference.scan()
-    matching = match_layers(subject.tensors, subject.outputs, scan, subject.folded)
-    match_outputs(subject.outputs, subject.passed_on, subject.tensors, scan, matching, subject.marked)
-    pairs = choose(matching, patterns, subject, scan)
-    if not any(pair.kind == "layer" for pair in matching.pairs):
-        if subject.graph is not None and scan.modules and patterns:
-            raise CompareError(f"{strangers(subject, scan)} To compare the outputs alone, pass layers=().")
-        notes.append(strangers(subject, scan))
-    measurement = Measurement(subject, feeds, matching, pairs, scan, limits, mode)
-    digest = reference.stream(measurement.wanted, measurement.receive)
-    if digest != scan.digest:
-        notes.append("PyTorch's output is not the same twice on one input: something in it is random, and can't agree.")
-    rows = measurement.rows()
-    own = [row for row in rows if row.verdict == "own error"][:EXPLAINED]
-    if own:
-        explain(own[0], subject, reference, list(feeds))
-        lacking = {item.name for item in matching.unmatched if item.reason == "has no layer"}
-        search = Search(subject, reference, scan, feeds, limits.isolated, measurement.sources, lacking)
-        causes = search.run([measurement.tasks[row.name] for row in own])
-        for row in own:
-            row.cause = causes.get(row.name)
+    options = Options(tuple(patterns_of(layers)), mode, limits, start, end, details, yardstick)
+    feeds = Feeds(inputs, module_inputs, subject.inputs, subject.profile, torch_module)
+    session = Session(subject, torch_module, options, feeds)
+    with deployed(subject, target, observe, limits.chained, len(feeds) > 1):
+        rows, findings = _measure(session)
+        if session.drop_namesakes(rows):
+            rows, findings = _measure(session)
+    session.explain(rows)
+    unseen = subject.deployment.unseen if subject.deployment is not None else ()
+    observer = subject.deployment.observer() if subject.deployment is not None else None
+    for text in (observer.text if observer is not None else "", in_words(rows, subject.precision)):
+        if text:
+            session.note(text)
     failed = [row for row in rows if row.isolated_error]
     if failed:
-        notes.append(f"{len(failed)} rows can't be isolated. {failed[0].name}: {failed[0].isolated_error}")
-    if reference.training:
-        notes.append("The module was in training mode; it was compared in eval mode, as it would be deployed.")
-    if reference.dtype != "float32":
-        notes.append(f"The module computes in {reference.dtype}.")
+        session.note(f"{len(failed)} rows can't be isolated. {failed[0].name}: {failed[0].isolated_error}")
+    plan, reference = session.plan(feeds[0]), session.reference(feeds[0])
     return Report(
         name=subject.name,
         precision=subject.precision,
         mode=mode,
         tolerance=limits,
         rows=rows,
-        unmatched=matching.unmatched,
-        aliases=matching.aliases,
+        unmatched=[*plan.matching.unmatched, *(Unmatched(name, "layer", FUSED) for name in unseen)],
+        observer=observer,
+        aliases=plan.matching.aliases,
         folded=subject.folded,
-        weights=check_weights(subject.weights, subject.fingerprint, reference.module.state_dict(), subject.kernels),
-        inputs=examine(feeds),
-        notes=[*notes, *matching.notes],
+        weights=check_weights(subject.weights, subject.fingerprint, reference.state_dict(), subject.kernels),
+        inputs=findings,
+        notes=[*notes, *session.notes, *(plan.matching.notes if any(row.kind == "output" for row in rows) else ())],
+        labels=[label for label in feeds.labels if label],
+        samples=torch_module.samples if isinstance(torch_module, Recording) else None,
+        modules={name: seen.type for name, seen in plan.scan.modules.items()},
+        left_out=_layers(plan.matching.pairs) - _layers(rows),
+        session=session,
     )
 
 
-def strangers(subject: Subject, scan: Scan) -> str:
-    """Says why no layer can be compared, and which prefix would change that."""
-    ours, theirs = list(subject.tensors), list(scan.modules)
-    shared = [f"{name} {scan.modules[name].reason}" for name in ours if name in scan.modules]
-    if shared:
-        return f"No layer can be compared. Of the modules with a layer's name, {'; '.join(shared[:3])}."
-    text = f"No layer has the name of a PyTorch module: the network's are {_some(ours)}, the modules {_some(theirs)}."
-    prefix, count = _prefix(theirs, ours)
-    if count:
-        return (
-            f"{text} {_matching(count)} once the modules lose the prefix '{prefix}.'. Compare with the inner module: "
-            f"module.{prefix}."
+def _layers(found: Sequence[Pair | Row]) -> int:
+    return sum(each.kind == "layer" for each in found)
+
+
+def _measure(session: Session) -> tuple[list[Row], list[InputFinding]]:
+    """The rows, with the worst of all inputs, and what there is to say about these."""
+    every = Aggregate()
+    findings: list[InputFinding] = []
+    for feed, label in zip(session.feeds, session.feeds.labels, strict=True):
+        every.add(session.measure(feed))
+        findings = merged(findings, feed.findings, label)
+    return every.rows(list(session.subject.tensors)), findings
+
+
+def _open(path: str | os.PathLike[str], inputs: Any, module_inputs: Any, subject: Subject) -> tuple[Recording, Any]:
+    """A capture and the inputs that are in it."""
+    recording = Recording(path)
+    if inputs is not None or module_inputs is not None:
+        which = "inputs" if inputs is not None else "module_inputs"
+        raise InputError(
+            f"{which} was given, and {path} has the inputs that PyTorch's values were computed from: of others they "
+            f"tell nothing. Leave {which} out, or capture on these."
         )
-    prefix, count = _prefix(ours, theirs)
-    if count:
-        return (
-            f"{text} {_matching(count)} once the network's lose the prefix '{prefix}.'. Compare with the module that "
-            f"has this one as its .{prefix}."
+    found = recording.inputs(list(subject.inputs))
+    try:
+        _ = Feeds(found, None, subject.inputs, subject.profile, path)[0]
+    except InputError as error:
+        raise InputError(f"The input in {path} does not fit this network. {error}") from error
+    return recording, found
+
+
+def _sampled(recording: Recording, mode: str, stretch: str | None) -> str:
+    """The mode that a capture allows."""
+    if recording.samples is not None and (mode == "isolated" or stretch):
+        what = "start= and end=" if stretch else "mode='isolated'"
+        raise CompareError(
+            f"{what}: no layer can be fed PyTorch's values, since the capture has {recording.samples} of each tensor "
+            "only. Capture without samples=, or use mode='chained'."
         )
-    return text
+    return mode if recording.samples is None else "chained"
 
 
-def _prefix(longer: Sequence[str], shorter: Sequence[str]) -> tuple[str, int]:
-    """The prefix that most names of one side have before a name of the other, and how many do."""
-    known, found = set(shorter), Counter[str]()
-    for name in longer:
-        parts = name.split(".")
-        found.update(".".join(parts[:i]) for i in range(1, len(parts)) if ".".join(parts[i:]) in known)
-    return found.most_common(1)[0] if found else ("", 0)
-
-
-def _matching(count: int) -> str:
-    return "1 name matches" if count == 1 else f"{count} names match"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
-
-
-def explain(row: Row, subject: Subject, reference: Reference, inputs: Sequence[str]) -> None:
-    """Finds out whether PyTorch feeds a wrong layer what the network fed it, and notes it in the row if not."""
-    folded = [conv for conv, norm in subject.folded.items() if norm == row.name]
-    inside = any(name.startswith(f"{row.name}.") for name in row.fed)
-    if row.kind != "layer" or row.verdict != "own error" or row.via or inside:
-        return
-    given = reference.given(folded[0] if folded else row.name, row.fed, inputs)
-    if not given.expected:
-        row.given = given.source or "something else"
-
-
-def choose(matching: Matching, patterns: Sequence[str], subject: Subject, scan: Scan) -> list[Pair]:
-    """The pairs to compare: layers that match the globs, and outputs.
-
-    Raises:
-        CompareError: there are none, or a glob matches none.
-    """
-    found = [pair for pair in matching.pairs if pair.kind == "layer"]
-    outputs = [pair for pair in matching.pairs if pair.kind == "output"]
-    names = [pair.tensor for pair in found]
-    if not matching.pairs:
-        raise CompareError(f"No output can be matched. {strangers(subject, scan)}")
-    for pattern in patterns:
-        if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
-            raise CompareError(f"No comparable layer matches {pattern!r}.{near(pattern, names)}")
-    chosen = [pair for pair in found if any(fnmatchcase(pair.tensor, pattern) for pattern in patterns)] + outputs
-    if not chosen:
-        raise CompareError("Nothing is left to compare: layers=() leaves the outputs, and none of them can be matched.")
-    return chosen
+def _possible(mode: str, subject: Subject, target: str | None) -> tuple[str, list[str]]:
+    """The mode that the network allows, and a note if that is not the one that was asked for."""
+    if target is not None and mode == "both":
+        note = "Only chained: an engine can't be fed in its middle. The network's own layers can: leave target out."
+        return "chained", [note]
+    if subject.graph is not None or mode == "chained":
+        return mode, []
+    if mode == "isolated":
+        raise CompareError(
+            "An engine on a GPU can't be fed in its middle. Compare the network it was built from, or use "
+            "mode='chained'."
+        )
+    return "chained", [
+        "Only chained: an engine on a GPU can't be fed in its middle. The network it was built from can."
+    ]

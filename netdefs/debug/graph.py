@@ -1,11 +1,13 @@
 """Cutting an ONNX model into pieces that run alone."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from netdefs.core.optional import require
+from netdefs.debug.lean import PLACE
 
 COMPUTED = " (computed)"  # a tensor that a piece both reads from outside and computes gets this behind its name
 
@@ -15,10 +17,12 @@ class Graph:
 
     Args:
         model: onnx.ModelProto; it is not changed.
+        values: those of its weights that are not in it: see `netdefs.debug.lean`.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, values: Mapping[str, np.ndarray] = MappingProxyType({})) -> None:
         self.model = model
+        self._values = values
         self.nodes = list(model.graph.node)
         self.producer = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -43,9 +47,14 @@ class Graph:
 
     def constant(self, name: str) -> np.ndarray | None:
         """A weight, or another constant that the model holds."""
-        if name not in self._constants:
+        onnx, tensor = require("onnx", "cpu"), self._constants.get(name)
+        if tensor is None:
             return None
-        return np.asarray(require("onnx", "cpu").numpy_helper.to_array(self._constants[name]))
+        place = _place(tensor)
+        if not place:
+            return np.asarray(onnx.numpy_helper.to_array(tensor))
+        kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        return self._values[place].view(kind).reshape(tuple(tensor.dims))
 
     def kernels(self, folded: Collection[str]) -> dict[str, np.ndarray]:
         """The weights of convolutions by name; a batch norm was folded into those of the layers `folded`."""
@@ -66,17 +75,18 @@ class Graph:
         return [name for i in steps for name in self.nodes[i].output if name]
 
     def constant_bytes(self, steps: Iterable[int]) -> int:
-        """The size of the weights and other constants that nodes read."""
+        """The size of the weights and other constants in the model that nodes read: each piece holds a copy of them."""
         names = {x for i in steps for x in self._reads[i] if x in self._constants}
         return sum(self._constants[name].ByteSize() for name in names)
 
     def piece(
         self, outputs: Sequence[str], steps: Sequence[int], fed: Mapping[str, np.ndarray]
-    ) -> tuple[Any, dict[str, str]]:
+    ) -> tuple[Any, dict[str, str], dict[str, np.ndarray]]:
         """A model of the nodes `steps` that reads the tensors `fed` as inputs and gives `outputs`.
 
         Returns:
-            The onnx.ModelProto, and the name in it of each of `outputs`: what is both fed and computed needs two.
+            The onnx.ModelProto; the name in it of each of `outputs`, since what is both fed and computed needs two; and
+            all that it must be fed: weights that are not in the model are inputs as well.
         """
         onnx = require("onnx", "cpu")
         inputs = [name for name in self.read_by(steps) if name in fed]
@@ -89,14 +99,27 @@ class Graph:
             node = model.graph.node.add()
             node.CopyFrom(self.nodes[i])
             node.output[:] = [renamed.get(name, name) for name in node.output]
-        for name in dict.fromkeys(x for i in steps for x in self._reads[i] if x in self._constants):
-            model.graph.initializer.append(self._constants[name])
+        feeds = {name: fed[name] for name in inputs}
         for name in inputs:
             kind = onnx.helper.np_dtype_to_tensor_dtype(fed[name].dtype)
             model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
+        for name in dict.fromkeys(x for i in steps for x in self._reads[i] if x in self._constants):
+            tensor = self._constants[name]
+            if not _place(tensor):
+                model.graph.initializer.append(tensor)
+                continue
+            found = self.constant(name)
+            assert found is not None
+            feeds[name] = found
+            model.graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, found.shape))
         for name in names.values():
             model.graph.output.add().name = name  # its type is inferred
-        return model, names
+        return model, names, feeds
+
+
+def _place(tensor: Any) -> str:
+    """Where the values of a weight are that is not in the model; else empty."""
+    return next((entry.value for entry in tensor.external_data if entry.key == PLACE), "")
 
 
 def _reads(node: Any) -> list[str]:

@@ -2,8 +2,9 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
-from netdefs.debug.capture import Scan, Seen
+from netdefs.debug.scan import Scan, Seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Pair:
         layer_type: the network's layer.
         shape: PyTorch's.
         nbytes: size of PyTorch's value.
+        block: the module that it answers for, with all that is inside it; by default that of its name.
     """
 
     tensor: str
@@ -27,6 +29,12 @@ class Pair:
     layer_type: str
     shape: tuple[int, ...]
     nbytes: int
+    block: str = ""
+
+    @property
+    def inner(self) -> str:
+        """What the names of all that it answers for begin with."""
+        return f"{self.block or self.tensor}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,25 +57,38 @@ class Matching:
 
 
 def match_layers(
-    tensors: Mapping[str, str], outputs: Collection[str], scan: Scan, folded: Mapping[str, str]
+    tensors: Mapping[str, str],
+    outputs: Collection[str],
+    scan: Scan,
+    folded: Mapping[str, str],
+    marked: Collection[str] = (),
+    shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+    strange: Mapping[str, str] = MappingProxyType({}),
 ) -> Matching:
-    """Pairs tensors with modules of the same name.
+    """Pairs tensors with modules of the same name, and else with operations.
 
     Args:
         tensors: the network's tensors and what made them, in execution order.
         outputs: the network's outputs, which `match_outputs` deals with.
         scan: what is known of the modules.
         folded: convolution -> the batch norm that it was folded into.
+        marked: outputs that other layers read: layers that were marked to be seen.
+        shapes: the tensors' shapes, -1 where a size is unknown, as far as they are known.
+        strange: tensors that have an operation's name and are something else, with the reason.
     """
     comparable = {name: seen for name, seen in scan.modules.items() if name in tensors and not seen.reason}
     compared_as = {seen.same_as or name: name for name, seen in comparable.items()}
     result = Matching([], [], {})
     for name, kind in tensors.items():
-        if name in comparable:
-            seen = comparable[name]
+        seen = comparable.get(name)
+        reason = "" if seen else "has no module"
+        if name not in scan.modules and name in scan.operations and (name not in outputs or name in marked):
+            seen = scan.operations[name]
+            reason = seen.reason or strange.get(name, "") or _another(shapes.get(name), seen.shape)
+        if seen and not reason:
             result.pairs.append(Pair(name, name, "layer", seen.type, kind, seen.shape, seen.nbytes))
         elif name not in scan.modules and name not in outputs:
-            result.unmatched.append(Unmatched(name, "layer", "has no module"))
+            result.unmatched.append(Unmatched(name, "layer", reason))
     for name, seen in scan.modules.items():
         if name in comparable:
             continue
@@ -77,6 +98,13 @@ def match_layers(
         else:
             result.unmatched.append(Unmatched(name, "module", _reason(name, seen, folded)))
     return result
+
+
+def _another(ours: tuple[int, ...] | None, theirs: tuple[int, ...]) -> str:
+    """Why a tensor is not the operation of its name, if it is the same but for axes of size 1; else empty."""
+    if ours is None or ours == theirs or [n for n in ours if n != 1] != [n for n in theirs if n != 1]:
+        return ""
+    return f"has another shape than PyTorch's function of that name ({ours}, and there {theirs})"
 
 
 def _reason(name: str, seen: Seen, folded: Mapping[str, str]) -> str:
@@ -160,8 +188,9 @@ def _choose(
         return [n for n, seen in returned.items() if n not in chosen.values() and seen.same_as not in settled]
 
     for name in outputs:
-        if f"()[{name!r}]" in returned:
-            take(name, f"()[{name!r}]", "the same name")
+        label = next((label for label in (f"()[{name!r}]", f"().{name}") if label in returned), "")
+        if label:
+            take(name, label, "the same name")
     for label in free():
         for name in left():
             source = handed_on(name)
@@ -189,7 +218,7 @@ def _choose(
 
 def _identity(name: str, scan: Scan) -> str:
     """Under which name a module's output tensor was seen first."""
-    return scan.modules[name].same_as or name
+    return scan.seen(name).same_as or name
 
 
 def _fits(known: Sequence[int], shape: Sequence[int]) -> bool:

@@ -52,7 +52,7 @@ def make_tasks(
     everywhere, chosen = frozenset(cuts), frozenset(compared)
     skipped = everywhere - chosen
     for pair in pairs:
-        inside = {name for name in skipped if name.startswith(f"{pair.tensor}.")} if pair.kind == "layer" else set()
+        inside = {name for name in skipped if name.startswith(pair.inner)} if pair.kind == "layer" else set()
         cut = everywhere - inside if inside else everywhere
         steps = graph.steps([pair.tensor], cut)
         fed = tuple(name for name in graph.read_by(steps) if name in cut or name in graph.inputs)

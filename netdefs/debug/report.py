@@ -4,88 +4,47 @@ import dataclasses
 import json
 import math
 import os
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from netdefs.core.errors import CompareError, FileError
 from netdefs.core.files import atomic_write
 from netdefs.core.version import __version__
-from netdefs.debug import verdict, view
+from netdefs.debug import verdict, view, view_blocks
+from netdefs.debug.blocks import Block, blocks_of
 from netdefs.debug.causes import Cause
+from netdefs.debug.deployed import Observer
 from netdefs.debug.inputs import InputFinding
 from netdefs.debug.loaded import WeightsFinding
 from netdefs.debug.match import Unmatched
-from netdefs.debug.metrics import Metrics, Tolerance
+from netdefs.debug.metrics import Tolerance
+from netdefs.debug.row import Row
+
+if TYPE_CHECKING:
+    from netdefs.debug.session import Session
 
 
-@dataclasses.dataclass
-class Row:
-    """One tensor of the network against PyTorch's.
+# How a file's name ends, and what writes it. The longer endings come first.
+FORMS = {
+    ".model-explorer.json": "to_model_explorer",
+    ".json": "to_json",
+    ".html": "to_html",
+    ".csv": "to_csv",
+    ".onnx": "to_onnx",
+}
 
-    Attributes:
-        name: the tensor, which is the layer and the PyTorch module; for an output its name.
-        kind: "layer" or "output".
-        module_type: the module's class; empty for an output.
-        layer_type: what computes it in the network.
-        shape: PyTorch's.
-        dtype: the network's.
-        chained: fed by its own predecessors; None if that was not asked for, or if the shape is not PyTorch's.
-        isolated: fed PyTorch's values; likewise.
-        chained_shape, isolated_shape: the network's shape where that is not PyTorch's.
-        isolated_error: why it can't be computed from PyTorch's values, where it can't.
-        fed: what it was computed from when isolated.
-        via: layers in between that no module shows: an error of its own may also be theirs.
-        given: what PyTorch feeds the first wrong layer in place of `fed`: a module's name, or "something else".
-        cause: why it is wrong, if it is one of the first that are wrong by themselves.
+
+def form_of(path: str | os.PathLike[str]) -> str:
+    """The ending of a report's file name, a key of `FORMS`.
+
+    Raises:
+        FileError: it is none of them.
     """
-
-    name: str
-    kind: str
-    module_type: str
-    layer_type: str
-    shape: tuple[int, ...]
-    dtype: str
-    chained: Metrics | None = None
-    isolated: Metrics | None = None
-    chained_shape: tuple[int, ...] | None = None
-    isolated_shape: tuple[int, ...] | None = None
-    isolated_error: str = ""
-    fed: tuple[str, ...] = ()
-    via: tuple[str, ...] = ()
-    given: str = ""
-    cause: Cause | None = None
-
-    @property
-    def type(self) -> str:
-        """The module's class and the network's layer type: "Conv2d, convolution"."""
-        return ", ".join(part for part in (self.module_type, self.layer_type) if part)
-
-    @property
-    def verdict(self) -> str:
-        """One of four words.
-
-        "ok"; "own error": wrong even when fed PyTorch's values; "inherited": wrong only when chained; "wrong": it is,
-        and whose error that is was not asked or can't be told.
-        """
-        if self.isolated_shape is not None or (self.isolated is not None and not self.isolated.ok):
-            return "own error"
-        wrong = self.chained_shape is not None or (self.chained is not None and not self.chained.ok)
-        if not wrong:
-            return "wrong" if self.isolated_error and self.chained is None else "ok"
-        return "inherited" if self.isolated is not None else "wrong"
-
-    @property
-    def ok(self) -> bool:
-        """Whether it agrees, in every way that was asked for."""
-        return self.verdict == "ok"
-
-    @property
-    def void(self) -> bool:
-        """Whether PyTorch's values are all NaN or infinite, so that agreeing with them says nothing."""
-        metrics = self.chained or self.isolated
-        return metrics is not None and 0 < math.prod(self.shape) == metrics.expected_nan + metrics.expected_inf
-
-    def to_dict(self) -> dict[str, Any]:
-        """Its fields and verdict, for JSON."""
-        return {**dataclasses.asdict(self), "type": self.type, "verdict": self.verdict}
+    name = Path(path).name.lower()
+    for ending in FORMS:
+        if name.endswith(ending):
+            return ending
+    raise FileError(f"{path}: a report is written as one of {', '.join(FORMS)}; the file's name says which.")
 
 
 @dataclasses.dataclass
@@ -104,6 +63,12 @@ class Report:
         weights: whether the network has the module's weights.
         inputs: what both sides were given.
         notes: what else the reader should know.
+        labels: what each of several inputs is called; empty if there is one. Rows have the numbers of the worst.
+        modules: every PyTorch module and its class.
+        observer: what looking into engines changed, if it was a target's that were compared.
+        samples: of a capture that holds only some values of each tensor, how many: the metrics are of these.
+        left_out: how many layers could have been compared and were not, as `layers` says.
+        session: what `repro` needs: the network, the module and the inputs, none of their values.
     """
 
     name: str
@@ -117,11 +82,17 @@ class Report:
     weights: WeightsFinding
     inputs: list[InputFinding]
     notes: list[str]
+    labels: list[str] = dataclasses.field(default_factory=list)
+    modules: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    observer: Observer | None = None
+    samples: int | None = None
+    left_out: int = 0
+    session: "Session | None" = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
-        """Whether every compared layer and output agrees, on finite values."""
-        return all(row.ok and not row.void for row in self.rows)
+        """Whether every compared layer and output agrees, on finite values, and the inputs of both sides do."""
+        return all(row.ok and not row.void for row in self.rows) and not any(found.differs for found in self.inputs)
 
     @property
     def bad(self) -> list[Row]:
@@ -133,6 +104,11 @@ class Report:
         """The first row with an error of its own; if there is none, the first that is wrong; None if all agree."""
         own = next((row for row in self.rows if row.verdict == "own error"), None)
         return own or next(iter(self.bad), None)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The modules that contain others, from the outside in: how much of each agrees."""
+        return blocks_of(self.rows, self.modules)
 
     @property
     def cause(self) -> Cause | None:
@@ -147,7 +123,10 @@ class Report:
     @property
     def answers(self) -> dict[str, str]:
         """The questions that one asks, in order, with their answers in words: from the weights to the likely cause."""
-        return verdict.answers(self)
+        found = verdict.answers(self)
+        if self.observer is not None and self.observer.matters:
+            found["observer"] = self.observer.text
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, for JSON. Numbers that JSON lacks are the words "inf", "-inf" and "nan"."""
@@ -165,13 +144,18 @@ class Report:
             "cause": dataclasses.asdict(self.cause) if self.cause else None,
             "weights": dataclasses.asdict(self.weights),
             "inputs": [dataclasses.asdict(finding) for finding in self.inputs],
+            "labels": self.labels,
+            "samples": self.samples,
+            "blocks": [dataclasses.asdict(block) for block in self.blocks],
             "rows": [row.to_dict() for row in self.rows],
             "unmatched": [dataclasses.asdict(item) for item in self.unmatched],
             "aliases": self.aliases,
             "folded": self.folded,
+            "observer": dataclasses.asdict(self.observer) if self.observer is not None else None,
             "notes": self.notes,
         }
-        return _standard(content)
+        found: dict[str, Any] = standard(content)
+        return found
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Writes `to_dict` as a JSON file, replacing what is there.
@@ -183,9 +167,105 @@ class Report:
         with atomic_write(path) as file:
             file.write(text.encode())
 
-    def print_to(self, console: Any, *, full: bool = False) -> None:
-        """Prints the verdict and a table on a rich console: what is wrong and its neighbors, or all with `full`."""
-        console.print(view.render(self, full=full))
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Writes a self-contained HTML page: the verdict, a table, the network, and each layer's error.
+
+        With `compare(..., details=True)` it has heat maps and histograms as well. docs/reports.md describes it.
+
+        Raises:
+            FileError: the file can't be written.
+        """
+        from netdefs.debug.page import page
+
+        with atomic_write(path) as file:
+            file.write(page(self).encode())
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Writes the rows as comma-separated values, in full precision: `netdefs.debug.tabular.COLUMNS`.
+
+        Raises:
+            FileError: the file can't be written.
+        """
+        from netdefs.debug.tabular import as_csv
+
+        with atomic_write(path) as file:
+            file.write(as_csv(self).encode())
+
+    def to_model_explorer(self, path: str | os.PathLike[str], metric: str | None = None) -> None:
+        """Writes node data for Google's Model Explorer, to be loaded there with the network's ONNX file.
+
+        Args:
+            path: the file, such as "net.model-explorer.json".
+            metric: what a node shows: "verdict", or a way of feeding and a field of `Metrics`, such as
+                "chained.cosine". By default the relative error, isolated where that was measured.
+
+        Raises:
+            CompareError: the report has no such metric, or was unpickled, or is of an engine on a GPU.
+            FileError: the file can't be written.
+        """
+        from netdefs.debug.explorer import node_data
+
+        text = json.dumps(node_data(self, metric), indent=1, allow_nan=False)
+        with atomic_write(path) as file:
+            file.write(text.encode())
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Writes the network as ONNX, with the errors of each layer as metadata of its node, for Netron.
+
+        It computes the same as what `netdefs.to_onnx` writes.
+
+        Raises:
+            CompareError: the report was unpickled, or is of an engine on a GPU.
+            FileError: the file can't be written.
+        """
+        from netdefs.debug.annotated import write_onnx
+
+        write_onnx(self, path)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the report in the form that the file's name ends with: one of `FORMS`.
+
+        Raises:
+            FileError: the name has another ending, or the file can't be written.
+        """
+        getattr(self, FORMS[form_of(path)])(path)
+
+    def repro(self, layer: str, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Writes a folder that shows the difference of one layer or block alone, for a colleague or a bug report.
+
+        It holds a script that needs numpy and onnxruntime only, the part of the network with its weights, PyTorch's
+        values, and a README. The numbers are those of the row's isolated error; a block is cut out with all that is
+        inside it. Where the module is one of torch.nn, the script runs that too.
+
+        For this the report keeps the network, the module and the inputs alive, but no values: PyTorch runs once more.
+
+        Args:
+            layer: a row, or one of `blocks`.
+            path: the folder.
+            force: write into a folder that is not empty.
+
+        Raises:
+            CompareError: there is no such row or block; the report was unpickled, or is of an engine on a GPU.
+            FileError: the folder is not empty, or can't be written.
+        """
+        from netdefs.debug.repro import write_repro
+
+        if self.session is None:
+            raise CompareError("This report was unpickled, without the network and the module. Call compare again.")
+        return write_repro(self, self.session, layer, path, force)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "session": None}  # a network can't be pickled
+
+    def print_to(self, console: Any, *, full: bool = False, blocks: bool = False) -> None:
+        """Prints the verdict and a table on a rich console: what is wrong and its neighbors, or all with `full`.
+
+        Args:
+            console: to print on.
+            full: every row and name.
+            blocks: a table of blocks in place of layers: those on the way to the first wrong layer, or all.
+        """
+        console.print(view_blocks.render_blocks(self, full) if blocks else view.render(self, full=full))
 
     def __rich__(self) -> Any:
         return view.render(self)
@@ -194,12 +274,12 @@ class Report:
         return view.as_text(self)
 
 
-def _standard(value: Any) -> Any:
+def standard(value: Any) -> Any:
     """A value with nothing in it that standard JSON lacks."""
     if isinstance(value, dict):
-        return {key: _standard(item) for key, item in value.items()}
+        return {key: standard(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_standard(item) for item in value]
+        return [standard(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

@@ -7,6 +7,8 @@ import numpy as np
 
 from netdefs.debug.graph import Graph
 
+ROWS = 16  # of a weight's rows, so many are summed at once
+
 
 def size_of_terms(graph: Graph, steps: Sequence[int], output: str, sizes: Mapping[str, float]) -> float:
     """The size of the terms of `output`, computed by the nodes `steps` from tensors whose sizes are known.
@@ -28,12 +30,24 @@ def _scaled(graph: Graph, node: Any, size: float) -> float:
     constants = [graph.constant(name) for name in node.input]
     if len(constants) < 2 or constants[1] is None or not constants[1].size:
         return size
-    weight = np.abs(constants[1].astype(np.float32, copy=False))
+    weight = constants[1].astype(np.float32, copy=False)
     rest = [float(np.abs(c).max()) for c in constants[2:] if c is not None and c.size]
     if node.op_type == "Conv":
-        return size * float(weight.reshape(len(weight), -1).sum(1).max()) + sum(rest)
+        return size * _largest_sum(weight.reshape(len(weight), -1)) + sum(rest)
     if node.op_type in ("Gemm", "MatMul"):  # over either axis: whichever of the two is summed
-        return size * float(max(weight.sum(axis).max() for axis in range(-min(weight.ndim, 2), 0))) + sum(rest)
+        turned = weight.swapaxes(-1, -2) if weight.ndim > 1 else weight
+        largest = max(_largest_sum(w.reshape(-1, w.shape[-1])) for w in (weight, turned))
+        return size * largest + sum(rest)
     if node.op_type == "Mul":
-        return size * float(weight.max())
+        return size * float(np.abs(weight).max())
     return size
+
+
+def _largest_sum(rows: np.ndarray) -> float:
+    """The largest sum over a row, signs left out; once one is 1, which shrinks nothing, the rest does not matter."""
+    largest = 0.0
+    for start in range(0, len(rows), ROWS):
+        largest = max(largest, float(np.abs(rows[start : start + ROWS]).sum(1).max()))
+        if largest >= 1:
+            break
+    return largest

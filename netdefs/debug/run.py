@@ -21,26 +21,44 @@ class Chain:
         groups: what is wanted, in the order in which `run` will be asked for it.
         feeds: the network's inputs.
         execute: runs a piece of the network.
+        known: tensors whose values are given: what comes before them is not run.
+
+    Attributes:
+        entries: those of them that each group reads.
     """
 
     def __init__(
-        self, graph: Graph, groups: Sequence[Group], feeds: Mapping[str, np.ndarray], execute: Execute
+        self,
+        graph: Graph,
+        groups: Sequence[Group],
+        feeds: Mapping[str, np.ndarray],
+        execute: Execute,
+        known: Collection[str] = (),
     ) -> None:
         self._graph, self._groups, self._execute = graph, groups, execute
         self._held: Arrays = dict(feeds)
         self._steps: list[list[int]] = []
-        written: set[str] = set()
+        self.entries: list[list[str]] = []
+        written: set[str] = set(known)
         for group in groups:
             steps = graph.steps([name for name in group.outputs if name not in written], written)
             self._steps.append(steps)
+            self.entries.append([name for name in graph.read_by(steps) if name in known])
             written.update(graph.written_by(steps))
         # What each group must leave behind: what later ones read or want.
         self._later: list[set[str]] = [set() for _ in groups]
         for i in range(len(groups) - 1, 0, -1):
             self._later[i - 1] = self._later[i] | set(graph.read_by(self._steps[i])) | set(groups[i].outputs)
 
-    def run(self, index: int) -> Arrays:
-        """The values of one group's tensors; groups are asked for in order, each once."""
+    def run(self, index: int, given: Callable[[str], np.ndarray] | None = None) -> Arrays:
+        """The values of one group's tensors; groups are asked for in order, each once.
+
+        Args:
+            index: the group.
+            given: the value of a known tensor.
+        """
+        if given is not None:
+            self._held.update({name: given(name) for name in self.entries[index]})
         steps, later, wanted = self._steps[index], self._later[index], self._groups[index].outputs
         fetched = [name for name in self._graph.written_by(steps) if name in later or name in wanted]
         if fetched:
@@ -89,6 +107,6 @@ def _isolated(
 def _run_piece(
     graph: Graph, outputs: Sequence[str], steps: Sequence[int], fed: Mapping[str, np.ndarray], execute: Execute
 ) -> Arrays:
-    model, names = graph.piece(outputs, steps, fed)
-    found = execute(model, {value.name: fed[value.name] for value in model.graph.input})
+    model, names, feeds = graph.piece(outputs, steps, fed)
+    found = execute(model, feeds)
     return {tensor: found[name] for tensor, name in names.items()}

@@ -1,6 +1,7 @@
 """What is compared with PyTorch: a network, a definition or an engine, seen in one way."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,16 +9,15 @@ import numpy as np
 
 from netdefs.core import trt as tensorrt
 from netdefs.core.dtypes import bfloat16_to_float32, float32_to_bfloat16
-from netdefs.core.errors import CompareError, EngineError
+from netdefs.core.errors import CompareError
 from netdefs.core.optional import require
 from netdefs.core.weights import Weights
+from netdefs.debug.deployed import Deployment
 from netdefs.debug.graph import Graph
+from netdefs.debug.lean import Lean, of_definition, of_model
 from netdefs.debug.modules import under_module_names
-from netdefs.debug.run import Arrays
 from netdefs.engine import Engine, TensorInfo
 from netdefs.engine.base import Profile
-
-QUIET = 4  # ONNX Runtime's log level "fatal": an error is raised as well
 
 
 @dataclasses.dataclass
@@ -32,6 +32,7 @@ class Subject:
         outputs: its outputs and their shapes, -1 where a size is unknown.
         tensors: what its layers give, and the layer's type, in execution order; constants left out.
         types: the type of each of these.
+        shapes: their shapes, -1 where a size is unknown, as far as they are known.
         known_as: the names of those of them that have another one in the network.
         passed_on: output -> the tensors whose values it hands on unchanged, nearest first.
         marked: outputs that other layers read: they were marked to be seen.
@@ -41,6 +42,8 @@ class Subject:
         kernels: weights of convolutions by key, where an engine shows them.
         graph: what ONNX Runtime executes; None for an engine that only runs as a whole.
         engine: that engine.
+        deployment: what runs it from its inputs on, if that is not ONNX Runtime on this graph.
+        source: what `compare` was given: a network, a definition or an engine.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Subject:
     outputs: dict[str, tuple[int, ...]]
     tensors: dict[str, str]
     types: dict[str, str]
+    shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     known_as: dict[str, str] = dataclasses.field(default_factory=dict)
     passed_on: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     marked: frozenset[str] = frozenset()
@@ -59,6 +63,8 @@ class Subject:
     kernels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     graph: Graph | None = None
     engine: Engine | None = None
+    deployment: Deployment | None = None
+    source: Any = None
 
     def as_typed(self, tensor: str, array: np.ndarray) -> np.ndarray:
         """PyTorch's value of a tensor as the network would hold it: rounded to the tensor's type."""
@@ -70,11 +76,12 @@ class Subject:
         return array.astype(np.float32) if kind == "float16" else array
 
 
-def subject_of(source: Any) -> Subject:
+def subject_of(source: Any, strict: bool = True) -> Subject:
     """The subject of a comparison.
 
     Args:
         source: a `Network`, a raw `INetworkDefinition` or an `Engine`.
+        strict: False lets it have layers that ONNX Runtime can't run.
 
     Raises:
         CompareError: it is none of these.
@@ -82,53 +89,40 @@ def subject_of(source: Any) -> Subject:
     definition = getattr(source, "definition", source)
     if isinstance(source, Engine):
         model = getattr(source, "model", None)
-        subject = _of_engine(source) if model is None else _of_model(model, source.info, source.profile)
+        subject = _of_engine(source) if model is None else _of_model(of_model(model), source.info, source.profile)
         if subject.graph is not None and subject.precision == "fp32":
             subject.kernels = subject.graph.kernels(set(subject.folded.values()))
         subject.fingerprint = source.info.get("weights_sha256")
+        subject.source = source
         return subject
     if not hasattr(definition, "get_layer"):
         raise CompareError(
             f"compare takes a Network, an INetworkDefinition or an Engine first, not {type(source).__name__}."
+            f"{_hint(source)}"
         )
-    from netdefs.export import to_onnx
-
-    subject = _of_model(to_onnx(definition), getattr(source, "info", {}), getattr(source, "profile", {}))
+    subject = _of_model(of_definition(definition, strict), getattr(source, "info", {}), getattr(source, "profile", {}))
     kinds = _layer_types(definition)
     found = {name: kinds.get(subject.known_as.get(name, name)) for name in subject.tensors}
     subject.tensors = {name: kind for name, kind in found.items() if kind is not None}
+    subject.source = source
     weights = getattr(source, "weights", None)
     subject.weights = weights if isinstance(weights, Weights) else None
     return subject
 
 
-def execute(model: Any, feeds: Mapping[str, np.ndarray]) -> Arrays:
-    """Runs an ONNX model once with ONNX Runtime.
-
-    Raises:
-        EngineError: it can't be loaded or run.
-    """
-    from netdefs.engine import modelfile
-
-    runtime = require("onnxruntime", "cpu")
-    options = runtime.SessionOptions()
-    options.log_severity_level = QUIET
-    # For one run, changing the layout of all weights does not pay.
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    # It runs in the middle of PyTorch's forward pass, whose threads want the processor as well.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    names = [value.name for value in model.graph.output]
-    try:
-        with modelfile.source(model) as source:
-            session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
-    except Exception as error:  # ONNX Runtime raises classes of its own, without a common base
-        raise EngineError(f"ONNX Runtime could not run a part of the network: {error}") from error
+def _hint(source: Any) -> str:
+    """What the commonest mistakes need."""
+    if isinstance(source, str | os.PathLike):
+        return f" If that is the file of an engine, pass netdefs.load_engine({str(source)!r})."
+    if hasattr(source, "named_modules"):
+        return " The network comes first, the PyTorch module second: exchange them."
+    return ""
 
 
-def _of_model(model: Any, info: Mapping[str, Any], profile: Profile) -> Subject:
+def _of_model(lean: Lean, info: Mapping[str, Any], profile: Profile) -> Subject:
     from netdefs.engine import emulate
 
+    model = lean.model
     known_as: dict[str, str] = {}
     if info.get("modules"):
         model, known_as = under_module_names(model, info["modules"])
@@ -145,11 +139,12 @@ def _of_model(model: Any, info: Mapping[str, Any], profile: Profile) -> Subject:
         outputs={value.name: _shape(value) for value in model.graph.output},
         tensors={name: node.op_type for name, node in made.items() if name in types and node.op_type != "Constant"},
         types=types,
+        shapes={value.name: _shape(value) for value in (*model.graph.value_info, *model.graph.output)},
         known_as=known_as,
         marked=frozenset(value.name for value in model.graph.output if value.name in read),
         passed_on={value.name: _passed_on(value.name, made) for value in model.graph.output},
         folded=dict(info.get("folded", {})),
-        graph=Graph(emulate.emulate(model) if emulate.needs_emulation(model) else model),
+        graph=Graph(emulate.emulate(model) if emulate.needs_emulation(model) else model, lean.values),
     )
 
 

@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from netdefs.debug.blocks import path_to
+
 if TYPE_CHECKING:
-    from netdefs.debug.report import Report, Row
+    from netdefs.debug.inputs import InputFinding
+    from netdefs.debug.report import Report
+    from netdefs.debug.row import Row
 
 NAMED = 3  # how many names a sentence lists
 INPUTS = ("channel_order", "normalization")  # causes that are in what the network makes of its input
@@ -18,25 +22,26 @@ WAYS = {
 def sentences(report: "Report") -> str:
     """What is wrong with weights and inputs, then the outputs, the first wrong layer, whose error it is, its spread."""
     parts = [*_weights(report), *_inputs(report)]
-    if report.ok:
-        parts.append(_agreement(report))
-    elif report.first_bad is None:
-        parts.append(_void(report))
+    if report.first_bad is None:
+        parts.append(_nothing_wrong(report))
     else:
-        parts += [_outputs(report), _first(report), _cause(report), _spread(report)]
+        where = [f"It is {place}." for place in [_place(report)] if place]
+        parts += [_outputs(report), _first(report), *where, _over(report), _cause(report), _spread(report)]
     return " ".join(part for part in parts if part)
 
 
 def answers(report: "Report") -> dict[str, str]:
     """What one asks, in order, and the answers: from the weights to the likely cause."""
     found = {"weights": report.weights.text, "inputs": " ".join(_described(report))}
-    if report.ok or report.first_bad is None:
-        return {**found, "outputs": _agreement(report) if report.ok else _void(report)}
+    if report.first_bad is None:
+        return {**found, "outputs": _nothing_wrong(report)}
     row = report.first_bad
     found["outputs"] = _outputs(report)
     found["first wrong layer"] = f"{row.name} ({row.module_type or row.layer_type})"
+    found["where"] = _place(report)
     name, _, whose = _first(report).partition(": ")[2].partition(": ")
     found["own or inherited"] = whose or name
+    found["over the inputs"] = _over(report)
     found["spread"] = _spread(report) or "No later layer is wrong."
     found["likely cause"] = _cause(report).removeprefix("Likely cause: ")
     return {question: answer for question, answer in found.items() if answer}
@@ -54,7 +59,8 @@ def _weights(report: "Report") -> list[str]:
 
 
 def _inputs(report: "Report") -> list[str]:
-    found = [f"Input {finding.name} {finding.problem}." for finding in report.inputs if finding.problem]
+    found = [f"The inputs differ: {f.name}: {f.difference}." for f in report.inputs if f.differs]
+    found += [f"Input {finding.name} {finding.problem}." for finding in report.inputs if finding.problem]
     for row in report.rows:
         metrics = row.chained or row.isolated
         if metrics is not None and not metrics.reference_finite:
@@ -64,13 +70,38 @@ def _inputs(report: "Report") -> list[str]:
 
 def _described(report: "Report") -> list[str]:
     """Each input with its range; and what PyTorch does to it otherwise, if that is the cause."""
-    found = [
-        f"{f.name}: {tuple(f.shape)} {f.dtype} from {number(f.low)} to {number(f.high)}, the same for both"
-        f"{f'; it {f.problem}' if f.problem else ''}."
-        for f in report.inputs
-    ]
+    found = [_description(f, len(report.labels)) for f in report.inputs]
     cause = report.cause
     return [*found, f"But {cause.text}."] if cause is not None and cause.kind in INPUTS else found
+
+
+def _description(found: "InputFinding", inputs: int) -> str:
+    several = f" in {inputs} inputs" if inputs else ""
+    text = f"{found.name}: {tuple(found.shape)} {found.dtype} from {number(found.low)} to {number(found.high)}{several}"
+    text += f". {found.difference}" if found.difference else ", the same for both"
+    return f"{text}{f'; it {found.problem}' if found.problem else ''}."
+
+
+def _nothing_wrong(report: "Report") -> str:
+    if any(row.void for row in report.rows):
+        return _void(report)
+    return _agreement(report)
+
+
+def _place(report: "Report") -> str:
+    """In which block the first wrong layer is."""
+    row = report.first_bad
+    return path_to(report.blocks, row) if row is not None and row.kind == "layer" else ""
+
+
+def _over(report: "Report") -> str:
+    """On how many of several inputs the first wrong layer is wrong, and on which most."""
+    row = report.first_bad
+    if row is None or row.over is None:
+        return ""
+    mean = row.over.isolated_mean if row.verdict == "own error" else row.over.chained_mean
+    text = f"Wrong with {row.over.wrong} of {row.over.inputs} inputs, most with {report.labels[row.worst_input]}"
+    return f"{text}; relative error {number(mean)} on average." if mean is not None else f"{text}."
 
 
 def _agreement(report: "Report") -> str:
@@ -83,8 +114,17 @@ def _agreement(report: "Report") -> str:
         text = f"{report.name}: no layer was compared, but the {_agreeing(outputs)} with PyTorch"
     elif outputs:
         text += f", and so {'does the output' if len(outputs) == 1 else 'do the outputs'} {_names(outputs)}"
-    worst, where = max((m.relative, row.name) for row in report.rows for m in (row.chained, row.isolated) if m)
+    text += f", with each of {len(report.labels)} inputs" if report.labels else ""
+    text += ", once both are fed PyTorch's input" if any(found.differs for found in report.inputs) else ""
+    worst, row = max(
+        ((m.relative, row) for row in report.rows for m in (row.chained, row.isolated) if m), key=_first_of
+    )
+    where = f"{row.name}, {report.labels[row.worst_input]}" if report.labels else row.name
     return f"{text}. The largest relative error is {number(worst)}, at {where}."
+
+
+def _first_of(pair: tuple[float, "Row"]) -> float:
+    return pair[0]
 
 
 def _void(report: "Report") -> str:
@@ -132,12 +172,15 @@ def _first(report: "Report") -> str:
         return text
     if row.verdict == "inherited":
         return (
-            f"No layer has an error of its own: the differences add up, and are out of tolerance from {name} on "
-            f"({_error(row)}, tolerance {number(report.tolerance.chained)})."
+            f"No {'compared ' if report.left_out else ''}layer has an error of its own: the differences add up, and "
+            f"are out of tolerance from {name} on ({_error(row)}, tolerance {number(report.tolerance.chained)})."
+            + (f" Or one of the {report.left_out} that were not compared has." if report.left_out else "")
         )
     text = f"First wrong layer: {name}: {_error(row)}."
     if row.isolated_error:
         return f"{text} Whose error it is can't be told: {row.isolated_error}"
+    if report.samples is not None:
+        return f"{text} Whether that is its own or comes from before it can't be told: the capture holds samples only."
     return f"{text} Whether that is its own or comes from before it, mode='both' tells."
 
 

@@ -5,7 +5,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from netdefs.core.errors import CompareError
-from netdefs.debug.capture import Reference, returned_values
+from netdefs.debug.reference import Reference
+from netdefs.debug.scan import returned_values
 from tests.debug.nets import Net, picture, seeded
 
 

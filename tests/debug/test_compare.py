@@ -46,14 +46,20 @@ def test_every_convolution_norm_and_linear_is_compared(module):
     kinds = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, nn.Upsample)
     wanted = {name for name, m in module.named_modules() if isinstance(m, kinds) and "unused" not in name}
     found = [row.name for row in report.rows]
-    assert wanted | {"relu", "layer1.0", "layer1.1", "layer2.0", "layer2.1", "logits"} == set(found)
+    blocks = ["layer1.0", "layer1.1", "layer2.0", "layer2.1"]
+    functions = {f"{block}.{name}" for block in blocks for name in ("bn1.relu", "add")}
+    functions |= {"cat", "mix.relu", "fc1.relu"}
+    assert wanted | functions | {"relu", *blocks, "logits"} == set(found)
     assert found[:3] == ["conv1", "bn1", "relu"]
-    assert found[-3:] == ["fc1", "fc2", "logits"]
+    assert found[-3:] == ["fc1.relu", "fc2", "logits"]
     conv = row(report, "layer2.0.downsample.0")
     assert (conv.type, conv.shape, conv.dtype) == ("Conv2d, convolution", (2, 16, 8, 12), "float32")
     assert conv.fed == ("layer1.1",)
-    assert row(report, "mix").fed == ("branches.high", "up")
-    assert row(report, "mix").via == ("cat",)
+    assert row(report, "cat").fed == ("branches.high", "up")
+    assert row(report, "cat").type == "cat, concatenation"
+    assert row(report, "mix").fed == ("cat",)
+    assert row(report, "fc1").fed == ("mix.relu",)
+    assert row(report, "fc1").via == ("mean", "flatten")
 
 
 def test_what_has_no_partner_is_listed_with_the_reason(module):
@@ -62,7 +68,10 @@ def test_what_has_no_partner_is_listed_with_the_reason(module):
     assert reasons["layer1.0.relu"] == "is called more than once (2 times)"
     assert reasons["branches"] == "returns several values (a list of 2)"
     assert reasons["branches.unused"] == "is never called"
-    assert reasons["cat"] == "has no module"
+    assert reasons["flatten"] == "has no module"
+    assert reasons["mean"] == (
+        "has another shape than PyTorch's function of that name ((2, 16, 1, 1), and there (2, 16))"
+    )
     assert report.aliases == {
         "layer1": "layer1.1",
         "layer2": "layer2.1",
@@ -153,6 +162,9 @@ def test_errors_that_only_add_up():
     report = netdefs.compare(net, module, picture(1, 8, 16, 16), tolerance=1.2 * one)
     assert report.first_bad.verdict == "inherited"
     assert "No layer has an error of its own: the differences add up" in report.verdict
+    report = netdefs.compare(net, module, picture(1, 8, 16, 16), layers=(), tolerance=1.2 * one)
+    assert "No compared layer has an error of its own" in report.verdict
+    assert f"Or one of the {len(exact.rows) - 1} that were not compared has." in report.verdict
 
 
 def test_a_small_budget_gives_the_same_numbers(module, monkeypatch):
@@ -236,7 +248,7 @@ def test_marked_layers_stay_layers(module):
     report = netdefs.compare(net, module, picture())
     assert report.ok
     assert [row.name for row in report.rows if row.kind == "output"] == ["logits"]
-    assert "mix.relu" in unmatched(report)
+    assert row(report, "mix.relu").kind == "layer"
 
 
 @pytest.mark.parametrize("mode", ["chained", "both"])

@@ -19,12 +19,12 @@ def row(report, name):
 
 
 FAULTS = {
-    "branch": "layer1.1",
+    "branch": "layer1.1.add",
     "no relu": "layer1.0",
     "stride": "layer2.0.conv1",
     "padding": "layer2.1.conv2",
     "upsample": "up",
-    "order": "mix",
+    "order": "cat",
 }
 
 
@@ -50,8 +50,8 @@ def own_errors(fault):
 def test_what_comes_after_a_fault_inherits_it(module):
     report = netdefs.compare(network(module, "upsample"), module, picture())
     after = [row.name for row in report.rows if row.verdict == "inherited"]
-    assert after == ["mix", "fc1", "fc2", "logits"]
-    assert report.verdict.endswith("3 later layers inherit it.")
+    assert after == ["cat", "mix", "mix.relu", "fc1", "fc1.relu", "fc2", "logits"]
+    assert report.verdict.endswith("6 later layers inherit it.")
     assert "output logits is wrong" in report.verdict
     # The two branches side by side: what does not depend on the fault is right.
     assert row(report, "branches.high").ok
@@ -59,11 +59,16 @@ def test_what_comes_after_a_fault_inherits_it(module):
     assert not row(report, "mix").chained.ok
 
 
-def test_what_is_between_two_modules_is_named_too(module):
-    report = netdefs.compare(network(module, "order"), module, picture())
-    assert "(Conv2d): an error of its own (relative error " in report.verdict
-    assert "when fed PyTorch's up, branches.high." in report.verdict
-    assert "It may also be in what lies between them and has no module: cat." in report.verdict
+def test_what_is_between_two_modules_is_named_too():
+    def define(net, x):
+        x = net.conv(x, "0", 4, 3)
+        return net.output(net.conv(net.add(x, x, "twice"), "1", 2, 1), "out")
+
+    module = seeded(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)))
+    report = netdefs.compare(build(define, module.state_dict(), (1, 3, 8, 8)), module, picture(1, 3, 8, 8))
+    assert "1 (Conv2d): an error of its own (relative error " in report.verdict
+    assert "when fed PyTorch's 0." in report.verdict
+    assert "It may also be in what lies between them and has no module: twice." in report.verdict
 
 
 @pytest.mark.parametrize("name", ["bn1", "layer1.1.bn2", "layer2.0.downsample.1"])
@@ -204,6 +209,15 @@ def test_an_engine_that_was_built_from_other_weights(module):
     assert report.verdict.startswith("The engine may hold other weights than the module: ")
     assert "Those of its convolutions are PyTorch's." in report.verdict
     assert report.first_bad.name == "bn1"
+
+
+def test_the_engine_of_a_network_of_your_own_knows_its_weights():
+    module = seeded(nn.Sequential(nn.Conv2d(3, 4, 1)))
+    net = build(lambda net, x: net.conv(x, "0", 4, 1), module.state_dict(), (1, 3, 4, 4))
+    engine = netdefs.build(net, target="cpu")
+    assert netdefs.compare(engine, module, picture(1, 3, 4, 4)).weights.status == "identical"
+    module[0].weight.data += 1
+    assert netdefs.compare(engine, module, picture(1, 3, 4, 4)).weights.status == "different"
 
 
 def test_the_verdict_of_one_layer():

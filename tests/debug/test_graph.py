@@ -7,10 +7,10 @@ from onnx import TensorProto, helper
 
 from netdefs.core.errors import EngineError
 from netdefs.debug.graph import Graph
+from netdefs.debug.lean import execute
 from netdefs.debug.match import Pair
 from netdefs.debug.plan import Group, Task
 from netdefs.debug.run import Chain, run_isolated
-from netdefs.debug.subject import execute
 
 
 def model(nodes, weights=(), outputs=("out",)):
@@ -56,7 +56,7 @@ def test_a_piece_that_reads_what_it_computes():
     """a is given, and computed too: the given one is read, the computed one comes out."""
     graph = Graph(model(NODES, {"w": 1}))
     fed = {"x": np.float32([1]), "a": np.float32([10])}
-    piece, names = graph.piece(["a", "b"], [0, 1], fed)
+    piece, names, _ = graph.piece(["a", "b"], [0, 1], fed)
     found = execute(piece, fed)
     assert names["a"] != "a"
     assert (found[names["a"]], found[names["b"]]) == (np.float32([2]), np.float32([20]))
@@ -97,7 +97,7 @@ def test_a_tensor_that_an_inner_graph_takes_from_outside():
     assert graph.steps(["out"], known={"positive"}) == [0, 3]
     for positive, expected in ((True, -6), (False, 9)):
         fed = {"a": np.float32([-3]), "positive": np.array(positive)}
-        piece, names = graph.piece(["out"], [3], fed)
+        piece, names, _ = graph.piece(["out"], [3], fed)
         assert execute(piece, fed)[names["out"]] == expected
 
 

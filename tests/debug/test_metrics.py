@@ -140,6 +140,6 @@ def test_tolerances():
     assert tolerance_for("fp16", 1) == Tolerance(1.0, 1.0)
     with pytest.raises(CompareError, match="a positive number such as 1e-4, or None"):
         tolerance_for("fp32", -1.0)
-    with pytest.raises(CompareError, match="no default tolerance for the precision 'int8'"):
-        tolerance_for("int8", None)
-    assert tolerance_for("int8", 0.1) == Tolerance(0.1, 0.1)
+    with pytest.raises(CompareError, match="no default tolerance for the precision 'int4'"):
+        tolerance_for("int4", None)
+    assert tolerance_for("int4", 0.1) == Tolerance(0.1, 0.1)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import netdefs
 from examples.lenet_torch import LeNet5
 from netdefs.core.errors import CompareError, FileError
+from netdefs.debug import session
 from netdefs.debug.loaded import check_weights
 from tests.debug.nets import Net, build, define, network, picture, seeded
 
@@ -207,7 +208,9 @@ def test_randomness_is_told():
     assert "not the same twice" in report.notes[0]
 
 
-def test_a_module_that_takes_another_path_each_time():
+def test_a_module_that_takes_another_path_each_time(monkeypatch):
+    monkeypatch.setattr(session, "KEPT", 0)  # else it runs only once
+
     class Fickle(nn.Module):
         def __init__(self):
             super().__init__()
@@ -230,9 +233,10 @@ def test_the_terminal_shows_what_is_wrong_and_its_neighbors(wrong):
     assert "\noutputs           net: output logits is wrong (relative error " in text
     lines = [line.split() for line in text.splitlines()]
     shown = [line[0] for line in lines if line and line[-1] in ("ok", "inherited", "error")]
-    assert shown == ["branches.high", "branches.low", "up", "mix", "fc1", "fc2", "logits"]
+    around = ["branches.high", "branches.low", "up", "cat", "mix"]
+    assert shown == [*around, "mix.relu", "fc1", "fc1.relu", "fc2", "logits"]
     assert "where PyTorch has" in text
-    assert f"{len(wrong.rows) - 7} rows are not shown." in text
+    assert f"{len(wrong.rows) - 10} rows are not shown." in text
     assert "Not compared, module returns several values: branches." in text
 
 
@@ -265,9 +269,9 @@ def test_one_mode_alone(module, mode):
     header = next(line for line in str(report).splitlines() if "verdict" in line)
     assert (mode in header, "cosine" in header) == (True, True)
     if mode == "chained":
-        assert [row.verdict for row in report.bad] == ["wrong"] * 5
+        assert [row.verdict for row in report.bad] == ["wrong"] * 8
         assert "mode='both' tells" in report.verdict
-        assert "3 later layers are wrong too." in report.verdict
+        assert "6 later layers are wrong too." in report.verdict
     else:
         assert [row.verdict for row in report.bad] == ["own error"]
         assert "output logits agrees with PyTorch, but 1 of" in report.verdict

@@ -9,7 +9,7 @@ import numpy as np
 
 import netdefs
 from netdefs.core.errors import NetdefsError
-from netdefs.debug.subject import execute
+from netdefs.debug.lean import execute
 from netdefs.engine import emulate
 from tests.faults.catalogue import CATALOGUE, Fault
 from tests.faults.networks import Subject, subject

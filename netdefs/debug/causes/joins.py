@@ -10,6 +10,7 @@ from netdefs.debug.causes.case import Candidate, Case, attributes_of, made, plai
 
 OPERATIONS = {"Add": np.add, "Mul": np.multiply, "Sub": np.subtract, "Max": np.maximum, "Min": np.minimum}
 WORDS = {"Add": "an addition", "Mul": "a product", "Sub": "a difference", "Max": "a maximum", "Min": "a minimum"}
+SPLITS = ("split", "chunk", "unbind")
 ORDERED = 4  # of up to so many tensors all orders are tried; of more, every exchange of two
 AXES = ("Softmax", "LogSoftmax", "ReduceMean", "ReduceMax", "ReduceSum", "ArgMax", "ArgMin", "TopK", "Concat")
 
@@ -77,11 +78,20 @@ def branches(case: Case) -> Iterator[Candidate]:
                 for behind, array in (("", value), (" behind a ReLU", np.maximum(value, 0))):
                     text = f"{out} is made of {', '.join(reads)}; in place of {name} PyTorch has {other}{behind}"
                     yield Candidate("branch", text, values=made(out, _replaced, case, node, i, array), where=out)
+    yield from _used(case, lambda name, other: other in case.modules or _wrong(name, other) == "split_order")
+
+
+def functions(case: Case) -> Iterator[Candidate]:
+    """The result of a function of PyTorch's, of which all that can be said is that it is read in place of another."""
+    yield from _used(case, lambda name, other: other not in case.modules and _wrong(name, other) == "branch")
+
+
+def _used(case: Case, wanted: Callable[[str, str], bool]) -> Iterator[Candidate]:
     for name in [name for name in case.tensors if name == case.target or name in case.feeds]:
         for other, value in case.others.items():
-            if value.shape == case.values[name].shape and other != name:
+            if value.shape == case.values[name].shape and other != name and wanted(name, other):
                 text = f"{name} is used where PyTorch uses {other}"
-                yield Candidate("branch", text, values=made(name, np.copy, value), where=name)
+                yield Candidate(_wrong(name, other), text, values=made(name, np.copy, value), where=name)
 
 
 def _orders(count: int) -> list[tuple[int, ...]]:
@@ -123,7 +133,14 @@ def _splits(case: Case) -> Iterator[Candidate]:
         for other, value in case.feeds.items():
             if name < other and array.shape == value.shape and array is not value:
                 text = f"{name} and {other} are exchanged"
-                yield Candidate("branch", text, values={name: value, other: array}.copy, where=name)
+                yield Candidate(_wrong(name, other), text, values={name: value, other: array}.copy, where=name)
+
+
+def _wrong(name: str, other: str) -> str:
+    """What it is called that one tensor is read in place of another: they may be parts of one split."""
+    (stem, _, part), (again, _, another) = name.rpartition("."), other.rpartition(".")
+    apart = stem.rpartition(".")[2].rstrip("#0123456789") in SPLITS
+    return "split_order" if apart and stem == again and part.isdigit() and another.isdigit() else "branch"
 
 
 def _window(case: Case, node: Any) -> tuple[int, int, int] | None:

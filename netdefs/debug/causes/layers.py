@@ -1,13 +1,14 @@
 """Causes of a wrong convolution, deconvolution or linear layer: how its attributes, kernel and bias differ."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from netdefs.core.optional import require
 from netdefs.debug.causes.case import Candidate, Case, attributes_of
+from netdefs.debug.lean import execute
 from netdefs.debug.relations import relate
 
 OPERATORS = {"Conv": ("Conv",), "ConvTranspose": ("ConvTranspose",), "Linear": ("Gemm", "MatMul")}
@@ -112,26 +113,38 @@ def convolve(module: Any, x: np.ndarray) -> np.ndarray:
 
 def compute(module: Any, x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, settings: Settings | None) -> np.ndarray:
     """A convolution, deconvolution or linear layer of PyTorch's with other weights and settings."""
-    torch = require("torch", "torch")
-    functional = torch.nn.functional
-    tensor, weight, shift = (torch.tensor(np.ascontiguousarray(a, np.float32)) for a in (x, kernel, bias))
+    x, kernel, bias = (np.ascontiguousarray(a, np.float32) for a in (x, kernel, bias))
     if settings is None:
-        return np.asarray(functional.linear(tensor, weight, shift).numpy())
+        return np.asarray(x @ kernel.T + bias)
     rank = len(settings.stride)
+    shared = {"strides": settings.stride, "dilations": settings.dilation, "group": settings.groups}
+    if not getattr(module, "transposed", False):
+        return _run("Conv", [x, kernel, bias], pads=settings.padding, **shared)
+    found = _run("ConvTranspose", [x, kernel], **shared)
     before, behind = settings.padding[:rank], settings.padding[rank:]
-    if getattr(module, "transposed", False):
-        full = getattr(functional, f"conv_transpose{rank}d")(
-            tensor, weight, None, settings.stride, 0, 0, settings.groups, settings.dilation
-        )
-        # What lies beyond the full product is zero: output padding can ask for it.
-        cut = [n for i in reversed(range(rank)) for n in (-before[i], settings.output_padding[i] - behind[i])]
-        return np.asarray((functional.pad(full, cut) + shift.reshape(1, -1, *(1,) * rank)).numpy())
-    sides = [n for i in reversed(range(rank)) for n in (before[i], behind[i])]
-    padded = functional.pad(tensor, sides)
-    found = getattr(functional, f"conv{rank}d")(
-        padded, weight, shift, settings.stride, 0, settings.dilation, settings.groups
-    )
-    return np.asarray(found.numpy())
+    # What lies beyond the full product is zero: output padding can ask for it.
+    wider = [
+        (0, 0),
+        (0, 0),
+        *((0, max(grown - cut, 0)) for grown, cut in zip(settings.output_padding, behind, strict=True)),
+    ]
+    ends = [
+        size + grown - cut for size, grown, cut in zip(found.shape[2:], settings.output_padding, behind, strict=True)
+    ]
+    inner = tuple(slice(start, end) for start, end in zip(before, ends, strict=True))
+    return np.asarray(np.pad(found, wider)[(slice(None), slice(None), *inner)] + bias.reshape(1, -1, *(1,) * rank))
+
+
+def _run(operator: str, arrays: Sequence[np.ndarray], **attributes: Any) -> np.ndarray:
+    """What one ONNX operator gives."""
+    onnx = require("onnx", "cpu")
+    names = [f"input{i}" for i in range(len(arrays))]
+    node = onnx.helper.make_node(operator, names, ["output"], **attributes)
+    inputs = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names]
+    outputs = [onnx.helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, None)]
+    graph = onnx.helper.make_graph([node], "layer", inputs, outputs)
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    return np.asarray(execute(model, dict(zip(names, arrays, strict=True)))["output"])
 
 
 def _settings(node: Any) -> Settings:

@@ -1,77 +1,26 @@
-"""Trying causes on a layer that is wrong by itself: each is a mistake that, undone or made by PyTorch too, explains it.
-
-A cause counts only if the numbers agree with it to the tolerance. Of those that fit, the one with the least error is
-reported; among equals the first. `HYPOTHESES` is the list, in the order in which it is tried.
-"""
+"""Looking for the causes of layers that are wrong by themselves: of each the smallest part that is, and its mistake."""
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from netdefs.core.errors import NetdefsError
-from netdefs.debug.capture import Reference, Scan
-from netdefs.debug.causes.activations import activations
-from netdefs.debug.causes.case import Candidate, Case, plain
-from netdefs.debug.causes.joins import axes, branches, joins
-from netdefs.debug.causes.layers import layers, main_node
-from netdefs.debug.causes.norms import norms
-from netdefs.debug.causes.numbers import constants, factors, overflow, pictures, precision
-from netdefs.debug.causes.orders import permutations, shuffles
+from netdefs.debug.causes.best import UNFIT, Cause, best
+from netdefs.debug.causes.case import Case, plain
+from netdefs.debug.causes.layers import main_node
 from netdefs.debug.causes.where import where_differs
-from netdefs.debug.causes.windows import pools, resizes
+from netdefs.debug.lean import execute
 from netdefs.debug.plan import Task
+from netdefs.debug.recording import RecordedRun
+from netdefs.debug.reference import Reference
 from netdefs.debug.run import Arrays
-from netdefs.debug.subject import Subject, execute
+from netdefs.debug.scan import Call, Scan, Seen
+from netdefs.debug.subject import Subject
 
-HYPOTHESES: tuple[Callable[[Case], Iterator[Candidate]], ...] = (
-    overflow,
-    precision,
-    pictures,
-    norms,
-    layers,
-    activations,
-    constants,
-    joins,
-    axes,
-    pools,
-    resizes,
-    shuffles,
-    branches,
-    permutations,
-    factors,
-)
-# What PyTorch, numpy and ONNX Runtime raise where a mistake can't be made, or undone, with the shapes at hand.
-UNFIT = (NetdefsError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-TRIED = 2000  # candidates of one family, at most
-EQUAL = 0.05  # errors below this share of the tolerance are equally good
-BETTER = 4.0  # by so much must a cause make the error smaller
-OTHERS = 48  # tensors of PyTorch that are kept to look for the right branch
+OTHERS = 96  # tensors of PyTorch that are kept to look for the right branch
 BYTES = 2**28  # and their size
-
-
-@dataclasses.dataclass(frozen=True)
-class Cause:
-    """Why a layer is wrong.
-
-    Attributes:
-        kind: a word for it, such as "bn_eps" or "concat_order"; "unknown" if nothing that was tried explains it.
-        text: it in words.
-        where: the tensor with the mistake.
-        before: the relative error as it is; None if the shape is wrong.
-        after: what is left of it: if the mistake is undone, or if PyTorch makes it too; None if the cause is unknown.
-        modelled: `after` is the network against PyTorch's layer with the mistake, not the corrected layer against
-            PyTorch's.
-    """
-
-    kind: str
-    text: str
-    where: str
-    before: float | None
-    after: float | None = None
-    modelled: bool = False
+NEVER = Seen("")
 
 
 class Search:
@@ -90,7 +39,7 @@ class Search:
     def __init__(
         self,
         subject: Subject,
-        reference: Reference,
+        reference: Reference | RecordedRun,
         scan: Scan,
         feeds: Mapping[str, np.ndarray],
         tolerance: float,
@@ -99,7 +48,7 @@ class Search:
     ) -> None:
         self._subject, self._reference, self._scan = subject, reference, scan
         self._feeds, self._tolerance, self._sources = feeds, tolerance, sources
-        self._modules = dict(reference.module.named_modules())
+        self._modules = reference.modules()
         self._lacking = lacking
         self._convolutions = {norm: conv for conv, norm in subject.folded.items()}
         self._values: Arrays = {}
@@ -113,7 +62,8 @@ class Search:
         wanted.update(*near.values())
         callers = {task.pair.source for task in tasks}
         callers |= {self._convolutions[task.pair.tensor] for task in tasks if task.pair.tensor in self._convolutions}
-        self._given = self._reference.observe(callers & self._modules.keys(), wanted, self._values.__setitem__)
+        callers &= self._modules.keys()
+        self._reference.observe(callers, wanted, self._values.__setitem__, self._given.__setitem__)
         found = {}
         for task in tasks:
             try:
@@ -121,20 +71,25 @@ class Search:
                     found[task.pair.tensor] = self._cause(task, near[task.pair.tensor])
             except UNFIT:  # the layer can't be run alone, or not with these shapes
                 continue
-        return found
+        return _together(found, tasks)
 
     def _near(self, task: Task) -> list[str]:
-        """Modules that ran before, the nearest, whose values have the shape of one that the task reads or makes."""
-        order = list(self._scan.modules)
-        last = order.index(task.pair.source) if task.pair.source in order else len(order)
-        known = [self._scan.modules[self._sources[name]].shape for name in task.fed if name in self._sources]
+        """Modules and operations that ran before, the nearest, of the shape of a value that a task reads or makes."""
+        known = [self._scan.seen(self._sources[name]).shape for name in task.fed if name in self._sources]
         shapes = {*known, *(a.shape for a in self._feeds.values()), task.pair.shape}
         found: list[str] = []
-        known_as: set[str] = set()
+        known_as: set[object] = set()
         used = 0
-        for name in reversed(order[:last]):
-            seen = self._scan.modules[name]
-            tensor = seen.same_as or name
+        # An operation may have several names: the one that the network uses says most.
+        ours = {self._scan.parts[name]: name for name in self._sources.values() if name in self._scan.parts}
+        own = task.pair.source  # what such a layer calls to make its value says nothing
+        is_leaf = own in self._scan.modules and not any(name.startswith(f"{own}.") for name in self._scan.modules)
+        for name in reversed(self._before(task)):
+            seen = self._scan.seen(name)
+            part = self._scan.parts.get(name)
+            if is_leaf and part is not None and isinstance(part.maker, Call) and part.maker.scope == own:
+                continue
+            tensor, name = part or seen.same_as or name, ours.get(part, name) if part else name
             if not seen.reason and tensor not in known_as and seen.shape in shapes and used + seen.nbytes <= BYTES:
                 known_as.add(tensor)
                 found.append(name)
@@ -142,6 +97,13 @@ class Search:
             if len(found) == OTHERS:
                 break
         return found
+
+    def _before(self, task: Task) -> list[str]:
+        """The modules and operations that ran before what a task is compared with."""
+        order = self._scan.order
+        last = order.index(task.pair.source) if task.pair.source in order else len(order)
+        done = (name for name in order[:last])
+        return [n for n in done if n in self._scan.operations or self._scan.modules.get(n, NEVER).calls]
 
     def _cause(self, task: Task, near: Sequence[str]) -> Cause:
         case = self._case(task, near)
@@ -167,7 +129,7 @@ class Search:
         convolution = self._modules[folded] if folded else None
         module = self._modules.get(source)
         given = self._given.get(folded or source, [])
-        if module is None or list(module.children()) or len(given) != 1:
+        if module is None or task.pair.block or list(module.children()) or len(given) != 1:
             return whole
         whole.module, whole.convolution = module, convolution
         start = self._start(whole, convolution or module)
@@ -210,11 +172,9 @@ class Search:
         given = self._given.get(task.pair.source, []) if is_block else []
         case.others = {name: self._values[name] for name in near if name in self._values}
         case.others |= {f"what it gives {task.pair.source}": array for array in given}
-        order = list(self._scan.modules)
-        last = order.index(task.pair.source) if task.pair.source in order else len(order)
         case.lacking = {
             name: self._modules[name]
-            for name in order[max(last - 12, 0) : last]
+            for name in [name for name in self._before(task) if name in self._modules][-48:]
             if name in self._lacking and not list(self._modules[name].children())
         }
         return case
@@ -244,46 +204,18 @@ class Search:
         return self._subject.as_typed(tensor, array) if tensor in self._subject.types else array
 
 
-def best(case: Case) -> Cause | None:
-    """The cause that explains a case best; None if none does."""
-    before = case.compare(case.expected, case.ours)
-    limit = before.relative / BETTER if before is not None else np.inf
-    for family in HYPOTHESES:
-        fitting = list(_fitting(case, itertools.islice(_guarded(family(case)), TRIED), limit))
-        if fitting:
-            least = min(after for _, after in fitting)
-            good = max(2 * least, EQUAL * case.tolerance)
-            candidate, after = next((c, after) for c, after in fitting if after <= good)
-            return Cause(
-                candidate.kind,
-                candidate.text,
-                candidate.where or case.target,
-                before.relative if before is not None else None,
-                after,
-                candidate.ours is not None,
-            )
-    return None
+def _together(found: dict[str, Cause], tasks: Sequence[Task]) -> dict[str, Cause]:
+    """Two causes that are one: an activation that is applied before an add and is missing behind it, or the reverse.
 
-
-def _guarded(candidates: Iterator[Candidate]) -> Iterator[Candidate]:
-    """The candidates of a family, up to the point where what there is does not suit it."""
-    while True:
-        try:
-            yield next(candidates)
-        except (StopIteration, *UNFIT):
-            return
-
-
-def _fitting(case: Case, candidates: Iterable[Candidate], limit: float) -> Iterator[tuple[Candidate, float]]:
-    """The candidates that explain a case, each with the error that is left."""
-    for candidate in candidates:
-        try:
-            if candidate.ours is not None:
-                found = case.compare(candidate.ours(), case.ours)
-            else:
-                changed = candidate.values() if candidate.values is not None else {}
-                found = case.compare(case.expected, case.with_values(changed)) if changed else None
-        except UNFIT:
-            continue  # it does not suit these shapes, so it is not the cause
-        if found is not None and found.ok and found.relative <= limit:
-            yield candidate, found.relative
+    More adds may lie between the two, that have no error of their own.
+    """
+    for i, task in enumerate(tasks):
+        before = [other.pair.tensor for other in tasks[max(i - 1, 0) : i]]
+        beside = [name for name in before if name.rpartition(".")[0] == task.pair.tensor.rpartition(".")[0]]
+        first = next((name for name in (*task.fed, *beside) if name in found), "")
+        kinds = {found[name].kind for name in (first, task.pair.tensor) if name in found}
+        if first and kinds == {"activation_extra", "activation_missing"}:
+            extra, missing = (first, task.pair.tensor)[:: 1 if found[first].kind == "activation_extra" else -1]
+            text = f"an activation is applied at {extra}, and PyTorch applies it at {missing}: {found[first].text}"
+            found[first] = dataclasses.replace(found[first], kind="activation_order", text=text)
+    return found
