@@ -26,7 +26,7 @@ def seed_weights(network: Network, seed: int = 0, input_shape: tuple[int, ...] =
     for path, module in network.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             mean, deviation = _distribution(module, name)
-            if path.endswith("offset"):
+            if "offset" in path.rpartition(".")[2]:
                 # Where deformable convolutions read: half a pixel away. With two, what a layer reads is as good as
                 # noise, which blows rounding errors up: PyTorch's own outputs are then 1e-3 away from float64's.
                 deviation *= 0.3

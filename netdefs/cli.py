@@ -1,4 +1,4 @@
-"""The `netdefs` command: list, build, run, diff, onnx.
+"""The `netdefs` command: list, build, run, diff, capture, onnx, draw, quantize.
 
 Exit codes: 0 all is well; 1 `diff` found a layer out of tolerance; 2 something was asked for that can't be done.
 """
@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 import netdefs
-from netdefs.commands import build, diff, list, onnx, run
+from netdefs.commands import build, capture, diff, draw, list, onnx, quantize, run
 from netdefs.core.errors import NetdefsError
 
 OK, BAD, INTERRUPTED = 0, 2, 130
-COMMANDS = (list, build, run, diff, onnx)
+COMMANDS = (list, build, run, diff, capture, onnx, draw, quantize)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

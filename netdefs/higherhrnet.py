@@ -14,7 +14,7 @@ H / 2, W / 2).
 from typing import Any
 
 from netdefs import hrnet
-from netdefs.core.blocks import basic_block
+from netdefs.core.blocks import basic_block, deconv_bn
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.peaks import find_peaks, flat, in_pixels
@@ -75,8 +75,7 @@ def define(
 def doubled(net: Network, x: Tensor, channels: int, eps: float) -> Tensor:
     """A deconvolution to twice the size, then four residual blocks: (N, C, H, W) -> (N, channels, 2 * H, 2 * W)."""
     first = net / 0
-    x = first.deconv(x, "0", channels, kernel=4, stride=2, padding=1, bias=False)
-    x = first.relu(first.batch_norm(x, "1", eps), "2")
+    x = first.relu(deconv_bn(first, x, "0", "1", channels, kernel=4, stride=2, padding=1, eps=eps), "2")
     for i in range(1, 5):
         x = basic_block(net / i / 0, x, channels, eps=eps)
     return x

@@ -63,7 +63,7 @@ def define(
     for i, x in enumerate(xs[1:]):
         down = net / "downsamp_modules" / i
         y = conv_bn_relu(down, y, "0", "1", 4 * HEAD[i + 1], kernel=3, stride=2, relu="2", bias=True, eps=eps)
-        y = net.add(x, y, f"head.add{i + 1}")
+        y = net.add(x, y, f"add#{i + 1}")
     y = conv_bn_relu(net / "final_layer", y, "0", "1", 2048, kernel=1, relu="2", bias=True, eps=eps)
     y = net.flatten(net.global_avg_pool(y, "avgpool"), "flatten", start_dim=1)
     y = net.linear(y, "classifier", net.class_count(num_classes, "classifier.bias", default=1000))
@@ -126,7 +126,7 @@ def fuse_module(
     """One HighResolutionModule: residual blocks in each branch, then `outputs` branches become the sum of all."""
     widths = [int(x.shape[1]) for x in xs]
     xs = [layer(net / "branches" / i, x, basic_block, widths[i], blocks, eps=eps) for i, x in enumerate(xs)]
-    out = []
+    out: list[Tensor] = []
     for i in range(outputs):
         y = None
         for j, x in enumerate(xs):
@@ -137,10 +137,11 @@ def fuse_module(
                 x = upsample(place, x, widths[i], scale_factor=2 ** (j - i), eps=eps)
             elif j > i and align_corners is not None:
                 x = conv_bn(place, x, "0", "1", widths[i], kernel=1, eps=eps)
-                x = net.upsample(x, f"fuse.{i}.up{j}", size=xs[i], mode="bilinear", align_corners=align_corners)
-            y = x if y is None else net.add(y, x, f"fuse.{i}.add{j}")
-        # The module's one ReLU makes all outputs: only if there is a single one can it have the ReLU's name.
-        out.append(net.relu(y, "relu" if outputs == 1 else f"fuse.{i}"))
+                x = place.upsample(x, "interpolate", size=xs[i], mode="bilinear", align_corners=align_corners)
+            y = x if y is None else net.add(y, x, f"add#{len(out) * (len(xs) - 1) + j}")
+        # The module's one ReLU makes all outputs: only if there is a single one can it have the ReLU's name. Else they
+        # are what the module returns, part by part.
+        out.append(net.relu(y, "relu" if outputs == 1 else str(i)))
     return out
 
 

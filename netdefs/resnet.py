@@ -52,7 +52,14 @@ def define(
 def trunk(
     net: Network, x: Tensor, blocks: Sequence[Block], layers: Sequence[int], eps: float = 1e-5, **options: Any
 ) -> Tensor:
-    """Stem and stages: (N, 3, H, W) -> (N, C, H / 32, W / 32), sizes rounded up.
+    """Stem and stages: (N, 3, H, W) -> (N, C, H / 32, W / 32), sizes rounded up; see `stages`."""
+    return stages(net, x, blocks, layers, eps, **options)[-1]
+
+
+def stages(
+    net: Network, x: Tensor, blocks: Sequence[Block], layers: Sequence[int], eps: float = 1e-5, **options: Any
+) -> list[Tensor]:
+    """What each of the four stages gives: (N, C, H / 4, W / 4) and so on to H / 32, sizes rounded up.
 
     Args:
         net: the place in a network where its modules are.
@@ -64,9 +71,11 @@ def trunk(
     """
     x = conv_bn_relu(net, x, "conv1", "bn1", 64, kernel=7, stride=2, relu="relu", eps=eps)
     x = net.max_pool(x, "maxpool", kernel=3, stride=2, padding=1)
+    found = []
     for i, (block, count) in enumerate(zip(blocks, layers, strict=True)):
         x = layer(net / f"layer{i + 1}", x, block, 64 * 2**i, count, stride=1 if i == 0 else 2, eps=eps, **options)
-    return x
+        found.append(x)
+    return found
 
 
 model = Model(__name__, define, VARIANTS, input_shape=(1, 3, 224, 224), preprocess=IMAGENET, decode=Decode("classes"))

@@ -9,6 +9,7 @@ Input: (N, 3, H, W) BGR, 256 x 192 by default; 384 x 288 is published too. Outpu
 from typing import Any
 
 from netdefs import resnet
+from netdefs.core.blocks import deconv_bn
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.preprocess import IMAGENET, Decode, Preprocess
@@ -46,8 +47,8 @@ def define(
     x = resnet.trunk(net, x, [config["block"]] * 4, config["layers"], eps=eps, stride_first=style == "caffe")
     up = net / "deconv_layers"
     for i in range(3):
-        x = up.deconv(x, str(3 * i), 256, kernel=4, stride=2, padding=1, bias=False)
-        x = up.relu(up.batch_norm(x, str(3 * i + 1), eps), str(3 * i + 2))
+        x = deconv_bn(up, x, str(3 * i), str(3 * i + 1), 256, kernel=4, stride=2, padding=1, eps=eps)
+        x = up.relu(x, str(3 * i + 2))
     joints = net.class_count(num_joints, "final_layer.bias", default=17, argument="num_joints")
     x = net.conv(x, "final_layer", joints, kernel=1)
     return net.output(x, "heatmaps")

@@ -136,8 +136,7 @@ def focus(net: Network, x: Tensor) -> Tensor:
     picks = np.zeros((4, channels, channels, 2, 2), np.float32)
     for i, (row, column) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
         picks[i, :, :, row, column] = np.eye(channels)
-    kernel = net.convert(picks.reshape(4 * channels, channels, 2, 2), x.dtype, "focus")
-    return net.convolution(x, "focus", 4 * channels, 2, kernel, net.trt.Weights(x.dtype), stride=2)
+    return net.convolution(x, "focus", 4 * channels, 2, picks.reshape(4 * channels, channels, 2, 2), None, stride=2)
 
 
 def csp_darknet(net: Network, x: Tensor, channels: int, blocks: int, style: Style) -> list[Tensor]:

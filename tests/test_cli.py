@@ -54,6 +54,13 @@ def test_list(capsys):
     assert "netdefs.lenet" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("shape", ["1,3,224", "1x3x-2x4", "1x3x1:2x4", "x"])
+def test_a_shape_that_is_none(shape, capsys):
+    with pytest.raises(SystemExit):
+        main(["build", "lenet5", f"--input-shape={shape}"])
+    assert f"{shape!r} is no shape: sizes joined by x, such as 1x3x224x224" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["list", "build", "run", "diff", "onnx"])
 def test_help_shows_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -125,7 +132,7 @@ def test_run_on_a_picture(engine, folder, capsys):
     fails(capsys, ["run", str(engine), "--image", "photo.png", "--labels", "names.txt"], "0 names", "10 classes")
     with pytest.raises(SystemExit):
         main(["run", str(engine), "--image", "photo.png", "--top", "-3"])
-    assert "invalid positive number value: '-3'" in capsys.readouterr().err
+    assert "'-3' is no positive whole number." in capsys.readouterr().err
 
 
 def test_values_that_json_lacks(engine, folder, capsys):
@@ -220,10 +227,20 @@ def test_diff_finds_other_weights(folder, capsys):
     assert "weight" in capsys.readouterr().out.lower()
 
 
+def test_diff_of_what_an_engine_computes(folder, capsys):
+    spec = ["diff", "lenet5", "examples.lenet_torch:lenet5", "--checkpoint", "lenet5.pth", "--input", "array.npy"]
+    assert main([*spec, "--target", "cpu", "--precision", "fp16", "--yardstick", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["observer"]["target"] == "cpu"
+    assert all(row["yardstick"] is not None for row in report["rows"])
+    fails(capsys, [*spec, "--observe", "unfused"], "observe='unfused' says how to look into an engine")
+    fails(capsys, [*spec, "--yardstick"], "yardstick=True: PyTorch in the network's own precision")
+
+
 def test_diff_on_what_it_cannot_use(engine, capsys):
     fails(capsys, ["diff", str(engine), "examples.lenet_torch:lenet6"], "lenet6")
     inside = ["diff", "lenet5", "examples.lenet_torch:lenet5", "--preprocess", "in_network"]
-    fails(capsys, inside, "lenet5 takes pictures and normalizes them itself", "without --preprocess in_network")
+    fails(capsys, inside, "lenet5 takes pictures and normalizes them itself", "give --image")
     fails(
         capsys, ["diff", "lenet7", "examples.lenet_torch:lenet5"], "'lenet7' is neither a file nor a variant", "lenet5"
     )
@@ -283,6 +300,5 @@ def test_wrong_weights(folder, capsys):
 
 
 def test_a_folder_that_is_not_there(folder, capsys):
-    fails(
-        capsys, ["build", "lenet5", "--target", "cpu", "-o", "none/lenet5.engine"], "none/lenet5.engine", "No such file"
-    )
+    for command in ("build", "onnx"):
+        fails(capsys, [command, "lenet5", "-o", "none/lenet5"], "Can't write none/lenet5: there is no folder none.")

@@ -1,6 +1,7 @@
 """`netdefs run --image`: a segmentation network on pictures, folders and videos."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -62,6 +63,7 @@ def test_a_mask_over_a_photograph(here, capsys):
     fails(capsys, ["run", *map(str, arguments), "--draw", "out.png"], "out.png already exists", "--force")
     fails(capsys, ["run", *map(str, arguments), "--flip"], "mirrored picture, not mask")
     fails(capsys, ["run", *map(str, arguments), "--box", "0", "0", "9", "9"], "takes no boxes")
+    fails(capsys, ["run", *map(str, arguments), "--top", "3"], "--top is for classifiers", "'mask'")
 
 
 def test_normalizing_in_the_network_gives_the_same_mask(here, capsys):
@@ -82,6 +84,19 @@ def test_a_folder_and_a_video(here, capsys):
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 5
     with np.load("out.npz") as outputs:
         assert outputs["logits_stride4"].shape == (9, 19, 16, 24)
+
+
+def test_a_damaged_picture_does_not_end_a_folder(here, capsys):
+    shutil.copytree(here / "photos", "photos")
+    Path("photos/1.png").write_bytes(b"nothing of the kind")
+    assert main(["run", str(here / "seg.engine"), "--image", "photos", "--draw", "drawn", "--json"]) == 2
+    said = capsys.readouterr()
+    assert "1 of 4 pictures are left out. photos/1.png is not a picture" in said.err
+    names = ["photos/0.png", "photos/2.png", "photos/3.png"]
+    assert [each["picture"] for each in json.loads(said.out)["pictures"]] == names
+    fails(
+        capsys, ["run", str(here / "seg.engine"), "--image", "photos/0.png", "photos/1.png"], "1.png is not a picture"
+    )
 
 
 def test_a_folder_that_is_there_is_drawn_into(here, capsys):

@@ -26,6 +26,7 @@ from netdefs.vision.geometry import to_picture
 from netdefs.vision.instance import Instance, Mask
 from netdefs.vision.maps import checked
 from netdefs.vision.nms import class_nms, rotated_nms
+from netdefs.vision.points import from_peaks, from_priors
 from netdefs.vision.prototypes import instance_masks
 
 MOST = 30_000  # candidates that go into suppression, the best ones; upstream's number
@@ -45,19 +46,21 @@ class Family:
 
     Attributes:
         read: gives the candidates above a threshold.
-        suppress: gives those that stay: boxes, scores, labels, iou -> positions, best first.
+        suppress: gives those that stay: boxes, scores, labels, iou -> positions, best first. None if all do.
         threshold: scores are above it.
         iou: boxes of one class that stay overlap by no more than this.
         more: what else belongs to a box: "mask", "keypoints", "angle", or "" for nothing.
         relative: boxes are in parts of the input's size.
+        sized: reading takes the input's size.
     """
 
     read: Callable[..., Candidates]
-    suppress: Suppress
+    suppress: Suppress | None
     threshold: float
     iou: float
     more: str = ""
     relative: bool = False
+    sized: bool = False
 
 
 def _family(
@@ -76,7 +79,8 @@ _YOLOV5 = _family(from_rows, YOLOV5, class_nms)
 # (AGPL-3.0). "boxes_wongkinyiu": detect.py of WongKinYiu/PyTorch_YOLOv4 and ScaledYOLOv4 (GPL-3.0). "boxes_yolox":
 # tools/demo.py and postprocess in yolox/utils/boxes.py of Megvii-BaseDetection/YOLOX (Apache-2.0). "boxes_darknet":
 # src/detector.c of AlexeyAB/darknet (public domain). "boxes_tianxiaomo": demo.py, post_processing in tool/utils.py of
-# Tianxiaomo/pytorch-YOLOv4 (Apache-2.0).
+# Tianxiaomo/pytorch-YOLOv4 (Apache-2.0). "faces": detect.py of biubug6/Pytorch_Retinaface (MIT), which draws what is
+# above its vis_thres. "centers": src/lib/opts.py, src/lib/detectors/ctdet.py of xingyizhou/CenterNet (MIT), likewise.
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "boxes": _ULTRALYTICS,
@@ -91,6 +95,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "boxes_yolox": Family(from_yolox, _torchvision_nms, 0.3, 0.3),
         "boxes_darknet": Family(partial(from_pairs, several=True), class_nms, 0.25, 0.45, relative=True),
         "boxes_tianxiaomo": Family(from_pairs, class_nms, 0.4, 0.6, relative=True),
+        "faces": Family(from_priors, partial(class_nms, limit=750), 0.6, 0.4, more="keypoints", sized=True),
+        "centers": Family(from_peaks, None, 0.3, 1.0),
     }
 )
 
@@ -137,7 +143,7 @@ def detect(
     if "dets" in outputs:
         found = _chosen(family, outputs, more, threshold, iou, how.get("score_threshold"))
     else:
-        found = _kept(family, outputs, more, threshold, iou)
+        found = _kept(family, outputs, more, size, threshold, iou)
     classes = how.get("num_classes") if found.classes is None else found.classes
     if family.more == "angle":
         return _rotated(found, placement), classes
@@ -154,11 +160,17 @@ def detect(
     return [each for each in instances if each.mask is not None or family.more != "mask"], classes
 
 
-def _kept(family: Family, outputs: Outputs, more: int, threshold: float | None, iou: float | None) -> Candidates:
+def _kept(
+    family: Family, outputs: Outputs, more: int, size: tuple[int, int], threshold: float | None, iou: float | None
+) -> Candidates:
     """The candidates above the threshold that suppression leaves; `more` values follow the classes of each."""
     threshold = family.threshold if threshold is None else threshold
-    found = family.read(outputs, threshold, **({"more": more} if more else {}))
+    options = ({"more": more} if more else {}) | ({"size": size} if family.sized else {})
+    found = family.read(outputs, threshold, **options)
     found = found[np.argsort(-found.scores, kind="stable")[:MOST]]
+    if family.suppress is None:
+        _refuse(iou)
+        return found
     boxes = np.concatenate([found.boxes, found.more], 1) if family.more == "angle" else found.boxes
     return found[family.suppress(boxes, found.scores, found.labels, family.iou if iou is None else iou)]
 
@@ -167,11 +179,7 @@ def _chosen(
     family: Family, outputs: Outputs, more: int, threshold: float | None, iou: float | None, least: float | None
 ) -> Candidates:
     """The detections of a network that suppresses boxes itself, or needs not to; it left out scores up to `least`."""
-    if iou is not None:
-        raise InputError(
-            "This network needs no suppression of boxes: there is no iou to choose. One that was defined with "
-            "nms='in_network' takes iou_threshold there."
-        )
+    _refuse(iou)
     if threshold is not None and least is not None and threshold < least:
         raise InputError(
             f"The threshold is {threshold}, and this network was defined with score_threshold={least}: it has left out "
@@ -180,6 +188,14 @@ def _chosen(
     if threshold is None:
         threshold = family.threshold if least is None else least
     return from_detections(outputs, threshold, more)
+
+
+def _refuse(iou: float | None) -> None:
+    if iou is not None:
+        raise InputError(
+            "This network needs no suppression of boxes: there is no iou to choose. One that was defined with "
+            "nms='in_network' takes iou_threshold there."
+        )
 
 
 def _to_picture(points: np.ndarray, placement: np.ndarray) -> np.ndarray:

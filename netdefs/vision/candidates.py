@@ -132,8 +132,8 @@ def output_of(outputs: Outputs, name: str) -> np.ndarray:
     """
     if name not in outputs:
         raise InputError(
-            f"There is no output {name!r}; there are: {', '.join(outputs)}. Define the network with decode='decoded' "
-            "or 'both': boxes are read off its decoded outputs."
+            f"There is no output {name!r}; there are: {', '.join(outputs)}. Of YOLOs, boxes are read off the decoded "
+            "outputs: define the network with decode='decoded' or 'both'."
         )
     return outputs[name]
 

@@ -101,7 +101,7 @@ def _draw_keypoints(
 
 
 def _label(instance: Instance, names: Skeleton | Classes | None) -> str:
-    subject = ""
+    subject = instance.text or ""
     if isinstance(names, Skeleton):
         subject = names.subject
     elif instance.label is not None:

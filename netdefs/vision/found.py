@@ -10,12 +10,15 @@ import numpy as np
 from netdefs.core.errors import InputError
 from netdefs.vision.boxes import FAMILIES, detect
 from netdefs.vision.draw import draw
+from netdefs.vision.embedding import unit_embeddings
 from netdefs.vision.fields import assemble
 from netdefs.vision.grouping import Peaks, aggregate, decode_grouping, decode_peaks, rules_for
 from netdefs.vision.heatmap import decode_heatmaps, merge_flipped
 from netdefs.vision.instance import Instance
+from netdefs.vision.maps import checked
 from netdefs.vision.masks import decode_mask, overlay
 from netdefs.vision.names import Classes, Skeleton, palette, table
+from netdefs.vision.text import decode_text
 
 Outputs = Mapping[str, np.ndarray]
 Names = Skeleton | Classes | None
@@ -47,6 +50,7 @@ class Found:
         probabilities: (classes,), of the whole picture, for classifiers.
         instances: people, hands or objects, best first; of a network that looks into boxes, one for each box.
         labels: (H, W), the class of every pixel, for segmentation.
+        picture: (H', W', 3) uint8, BGR, of networks that make one.
         names: what labels and keypoints stand for, where that is known.
         outputs: what the network itself gave, by output name, with an item for each crop.
     """
@@ -54,11 +58,14 @@ class Found:
     probabilities: np.ndarray | None = None
     instances: list[Instance] = dataclasses.field(default_factory=list)
     labels: np.ndarray | None = None
+    picture: np.ndarray | None = None
     names: Names = None
     outputs: Outputs = dataclasses.field(default_factory=dict)
 
     def draw(self, image: np.ndarray) -> np.ndarray:
-        """A copy of the picture, (H, W, 3) uint8, BGR, with all that was found drawn on it."""
+        """A copy of the picture, (H, W, 3) uint8, BGR, with all that was found drawn on it; or the one made of it."""
+        if self.picture is not None:
+            return self.picture.copy()
         instances = self.instances
         if self.labels is not None:
             colors = self.names.colors if isinstance(self.names, Classes) else palette(int(self.labels.max()) + 1)
@@ -143,9 +150,28 @@ def _classes(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) ->
 
 
 def _mask(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
-    crop, logits = crops[0], outputs["logits_stride4"][0]
+    """The class with the highest logit; of a single one, whether its logit is positive."""
+    crop, logits = crops[0], outputs["logits" if "logits" in outputs else "logits_stride4"][0]
+    if len(logits) == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits])
     labels = decode_mask(logits, crop.placement, crop.size, crop.shape, how.get("align_corners", False))
     return Found(labels=labels), len(logits)
+
+
+def _picture(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
+    """The network's picture, its values in 0..1 and its channels RGB; the input must be the picture that was asked for.
+
+    Resized to the input and made larger by the network, it would look as if it had become so much sharper.
+    """
+    crop = crops[0]
+    if crop.size != tuple(crop.shape):
+        (height, width), size = crop.shape, "x".join(map(str, crop.size))
+        raise InputError(
+            f"This network makes a picture of one that has the size of its input, {size}, not {height}x{width}: give "
+            f"input_shape=(1, 3, {height}, {width}), or cut the picture into such pieces."
+        )
+    rgb = checked("A picture", outputs["picture"][0], ("channels", "height", "width"))
+    return Found(picture=np.rint(255 * np.clip(rgb[::-1], 0, 1)).astype(np.uint8).transpose(1, 2, 0).copy()), 0
 
 
 def _heatmap(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
@@ -202,8 +228,45 @@ def _fields(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> 
     return Found(instances=people), 0
 
 
+def _embedding(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
+    """What is in each crop, as a vector of length 1."""
+    people = [
+        Instance(1.0, box=_box_of(crop), embedding=embedding)
+        for crop, embedding in zip(crops, unit_embeddings(outputs["embedding"]), strict=True)
+    ]
+    return Found(instances=people), 0
+
+
+def _text(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
+    """The line of text in each crop."""
+    if how.get("alphabet") is None:
+        raise InputError(
+            "Which characters this network's classes stand for is not known: define it with alphabet=, a string of the "
+            "characters of the classes from 1 on."
+        )
+    lines = []
+    for crop, logits in zip(crops, outputs["logits"], strict=True):
+        text, score = decode_text(logits, how["alphabet"])
+        lines.append(Instance(score, box=_box_of(crop), text=text))
+    return Found(instances=lines), 0
+
+
+def _box_of(crop: Crop) -> np.ndarray:
+    """The part of the picture that a crop shows: (4,)."""
+    return np.asarray((0, 0, *crop.shape[::-1]) if crop.box is None else crop.box, np.float32)
+
+
 # Each gives what was found, and how many classes the network tells apart.
 METHODS: Mapping[str, Callable[[Outputs, Sequence[Crop], Names, How], tuple[Found, int]]] = MappingProxyType(
-    {"classes": _classes, "mask": _mask, "heatmap": _heatmap, "grouping": _grouping, "fields": _fields}
+    {
+        "classes": _classes,
+        "mask": _mask,
+        "picture": _picture,
+        "heatmap": _heatmap,
+        "grouping": _grouping,
+        "fields": _fields,
+        "embedding": _embedding,
+        "text": _text,
+    }
 )
 FLIPPING = ("heatmap", "grouping")

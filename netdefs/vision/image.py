@@ -9,7 +9,7 @@ import numpy as np
 
 from netdefs.core.errors import InputError
 from netdefs.core.optional import require
-from netdefs.core.preprocess import FITS
+from netdefs.core.preprocess import BOXED, FITS
 from netdefs.vision.geometry import apply, invert
 
 # How many times longer than the crop a picture may be once it is resized: beyond that it fills the memory for nothing.
@@ -59,7 +59,7 @@ def placement(
         shape: (height, width) of the picture; what follows is ignored.
         recipe: the fields of `netdefs.core.preprocess.Preprocess`.
         size: (height, width) of the input.
-        box: for the fit "box", (x1, y1, x2, y2) in the picture; by default the whole picture.
+        box: for the fits "box" and "stretch", (x1, y1, x2, y2) in the picture; by default the whole picture.
 
     Returns:
         (2, 3) float64.
@@ -73,9 +73,14 @@ def placement(
     """
     if recipe.get("fit") == "box":
         return _around(shape, size, (0, 0, shape[1], shape[0]) if box is None else box, recipe["margin"])
+    if recipe.get("fit") == "stretch":
+        left, top, right, bottom = _whole_pixels(shape, size, box)
+        x, y = size[1] / (right - left), size[0] / (bottom - top)
+        return np.array([[x, 0, (0.5 - left) * x - 0.5], [0, y, (0.5 - top) * y - 0.5]])
     if box is not None:
         raise InputError(
-            f"A box is for networks that look into one (fit 'box'); this one's fit is {recipe.get('fit')!r}."
+            f"A box is for networks that look into one (fit {' or '.join(map(repr, BOXED))}); this one's fit is "
+            f"{recipe.get('fit')!r}."
         )
     (tall, wide), (top, left) = _resized(shape, recipe, size)
     x, y = wide / shape[1], tall / shape[0]
@@ -124,7 +129,8 @@ def preprocess(
         image: (H, W, 3) uint8, BGR, as `read_image` gives it.
         recipe: the fields of `netdefs.core.preprocess.Preprocess`; an engine keeps them as `engine.info["preprocess"]`.
         size: (height, width) of the input.
-        box: for the fit "box", (x1, y1, x2, y2) of what to look at, in pixels of the picture; by default all of it.
+        box: for the fits "box" and "stretch", (x1, y1, x2, y2) of what to look at, in pixels of the picture; by default
+            all of it.
 
     Returns:
         (1, C, height, width) float32; (1, height, width, 3) uint8 if the network does the rest itself.
@@ -137,6 +143,9 @@ def preprocess(
     matrix = placement(image.shape, recipe, size, box)
     if recipe["fit"] == "box":
         image = _warp(image, matrix, size, recipe["pad"])
+    elif recipe["fit"] == "stretch":
+        left, top, right, bottom = _whole_pixels(image.shape, size, box)
+        image = _resize(image[top:bottom, left:right], *size, recipe["fit"])
     else:
         (tall, wide), (top, left) = _resized(image.shape, recipe, size)
         seen = _resize(image, tall, wide, recipe["fit"])[max(-top, 0) :, max(-left, 0) :][: size[0], : size[1]]
@@ -165,6 +174,25 @@ def _normalized(image: np.ndarray, recipe: Mapping[str, Any]) -> np.ndarray:
 
 def _around(shape: Sequence[int], size: tuple[int, int], box: Sequence[float], margin: float) -> np.ndarray:
     """The map that shows `box`, enlarged to the input's proportions and by `margin`."""
+    x1, y1, x2, y2 = _checked_box(shape, size, box)
+    height, width = size
+    scale = min(width / (x2 - x1), height / (y2 - y1)) / margin
+    return np.array([[scale, 0, (width - (x1 + x2) * scale) / 2], [0, scale, (height - (y1 + y2) * scale) / 2]])
+
+
+def _whole_pixels(
+    shape: Sequence[int], size: tuple[int, int], box: Sequence[float] | None
+) -> tuple[int, int, int, int]:
+    """A box as whole pixels of the picture, rounded down: left, top, right, bottom; one pixel at least."""
+    x1, y1, x2, y2 = _checked_box(shape, size, (0, 0, shape[1], shape[0]) if box is None else box)
+    left, top = int(max(x1, 0)), int(max(y1, 0))
+    return left, top, max(int(min(x2, shape[1])), left + 1), max(int(min(y2, shape[0])), top + 1)
+
+
+def _checked_box(
+    shape: Sequence[int], size: tuple[int, int], box: Sequence[float]
+) -> tuple[float, float, float, float]:
+    """A box that shows something of the picture."""
     _check_sizes(shape, size)
     given = ", ".join(f"{number:g}" for number in box)
     if not (len(box) == 4 and np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]):
@@ -172,9 +200,7 @@ def _around(shape: Sequence[int], size: tuple[int, int], box: Sequence[float], m
     x1, y1, x2, y2 = (float(number) for number in box)
     if x2 <= 0 or y2 <= 0 or x1 >= shape[1] or y1 >= shape[0]:
         raise InputError(f"The box {given} lies outside of the picture, which is {shape[1]} wide and {shape[0]} high.")
-    height, width = size
-    scale = min(width / (x2 - x1), height / (y2 - y1)) / margin
-    return np.array([[scale, 0, (width - (x1 + x2) * scale) / 2], [0, scale, (height - (y1 + y2) * scale) / 2]])
+    return x1, y1, x2, y2
 
 
 def _resized(

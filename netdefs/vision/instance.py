@@ -56,13 +56,16 @@ class Instance:
     whole number.
 
     Attributes:
-        score: how sure the network is; higher is surer. Scores of one network compare with each other only.
+        score: how sure the network is; higher is surer. Scores of one network compare with each other only. Of networks
+            that only describe what is in a box, 1.
         label: the number of its class, where there are classes.
         box: (4,) x1, y1, x2, y2; around the corners, if it is rotated.
         keypoints: (K, 3) x, y, score. One that is missing has the score 0 and NaN for x and y, so that a point that was
             not found can't be taken for the corner of the picture: int(x) of it is an error.
         corners: (4, 2) x, y of the corners of a rotated box, in order around it; they may lie outside of the picture.
         mask: which pixels belong to it.
+        embedding: (features,) what it looks like, of length 1: `netdefs.vision.cosine_distances` compares them.
+        text: what is written there.
     """
 
     score: float
@@ -71,6 +74,8 @@ class Instance:
     keypoints: np.ndarray | None = None
     corners: np.ndarray | None = None
     mask: Mask | None = None
+    embedding: np.ndarray | None = None
+    text: str | None = None
 
     @property
     def found(self) -> np.ndarray:
@@ -91,4 +96,8 @@ class Instance:
             values["corners"] = np.asarray(self.corners, np.float64).tolist()
         if self.mask is not None:
             values["mask"] = self.mask.to_dict()
+        if self.embedding is not None:
+            values["embedding"] = np.asarray(self.embedding, np.float64).tolist()
+        if self.text is not None:
+            values["text"] = self.text
         return values

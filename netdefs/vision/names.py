@@ -143,6 +143,8 @@ TABLES: Mapping[str, Skeleton | Classes] = MappingProxyType(
             + " ".join(f"{finger}_{i}" for finger in ("thumb", "index", "middle", "ring", "little") for i in range(4)),
             "0-1-2-3-4 0-5-6-7-8 0-9-10-11-12 0-13-14-15-16 0-17-18-19-20",
         ),
+        # RetinaFace's landmarks. Left and right are those of the picture, as the corners of the mouth are.
+        "face5": _skeleton("face", "left_eye right_eye nose left_mouth right_mouth", "0-2-1 3-4 3-2-4"),
         # The classes that Cityscapes evaluates: cityscapesscripts/helpers/labels.py of mcordts/cityscapesScripts (MIT).
         "cityscapes": _classes(
             "road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, "

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from netdefs.core.errors import InputError
+from netdefs.core.preprocess import BOXED
 from netdefs.vision.found import Crop, Found, decode
 from netdefs.vision.image import check_image, placement, preprocess, size_of
 
@@ -137,7 +138,7 @@ def _runs(
 def _boxes(boxes: Boxes | None, recipe: Mapping[str, Any]) -> list[tuple[float, ...] | None]:
     if boxes is None:
         return [None]
-    if recipe["fit"] != "box":
+    if recipe["fit"] not in BOXED:
         raise InputError("This model looks at whole pictures: it takes no boxes.")
     try:
         return [tuple(float(number) for number in box) for box in boxes]

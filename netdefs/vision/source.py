@@ -41,16 +41,34 @@ class Picture(NamedTuple):
     frame: int | None = None
 
 
-def pictures(paths: Paths) -> Iterator[Picture]:
+def pictures(paths: Paths, unreadable: list[str] | None = None) -> Iterator[Picture]:
     """The pictures of files, of folders and of videos, in this order; those of a folder sorted by name.
 
     Of a folder, files that have a picture's extension are taken, and no folders within it. That everything is there is
     checked at once; pictures are read when it is their turn.
 
+    Args:
+        paths: one, or several.
+        unreadable: if given, damaged pictures of folders are left out, and why each can't be read is added here.
+
     Raises:
         InputError: a path is not there, a folder has no picture, or a file can't be read as picture or video.
     """
-    return _read(_files(_listed(paths)))
+    given = _listed(paths)
+    return _read(_files(given), given, unreadable)
+
+
+def picture_files(paths: Paths) -> list[Path]:
+    """The files of pictures: those that are named, and those of folders, sorted by name.
+
+    Raises:
+        InputError: a path is not there, a folder has no picture, or a file is a video.
+    """
+    files = _files(_listed(paths))
+    video = next((path for path in files if _is_video(path)), None)
+    if video is not None:
+        raise InputError(f"{video} is a video; this takes pictures. Save the frames that matter.")
+    return files
 
 
 def count(paths: Paths) -> int | None:
@@ -211,10 +229,17 @@ def _files(paths: list[Path]) -> list[Path]:
     return files
 
 
-def _read(files: list[Path]) -> Iterator[Picture]:
+def _read(files: list[Path], given: list[Path], unreadable: list[str] | None) -> Iterator[Picture]:
     for path in files:
         if not _is_video(path):
-            yield Picture(str(path), read_image(path), path)
+            try:
+                image = read_image(path)
+            except InputError as error:
+                if unreadable is None or path in given:
+                    raise
+                unreadable.append(str(error))
+                continue
+            yield Picture(str(path), image, path)
             continue
         with _opened(path) as video:
             index = 0

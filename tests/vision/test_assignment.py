@@ -20,7 +20,7 @@ def check(cost, unique):
         assert dict(zip(given_away, found[given_away], strict=True)) == dict(zip(rows, columns, strict=True))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_with_many_equal_costs(rows, columns, values, seed):
     check(np.random.default_rng(seed).integers(-values, values, (rows, columns)).astype(float), unique=False)

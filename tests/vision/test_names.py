@@ -23,7 +23,9 @@ def test_coco():
     assert table("coco17").flip_pairs == tuple((i, i + 1) for i in range(1, 17, 2))
 
 
-@pytest.mark.parametrize(("name", "count", "limbs"), [("coco17", 17, 19), ("coco18", 18, 17), ("hand21", 21, 20)])
+@pytest.mark.parametrize(
+    ("name", "count", "limbs"), [("coco17", 17, 19), ("coco18", 18, 17), ("hand21", 21, 20), ("face5", 5, 5)]
+)
 def test_skeletons_are_whole(name, count, limbs):
     skeleton = table(name)
     assert len(skeleton.keypoints) == len(set(skeleton.keypoints)) == count
@@ -67,7 +69,9 @@ def test_coco_classes_are_in_place():
 
 
 def test_an_unknown_table():
-    with pytest.raises(InputError, match="'coco19'; there are: cityscapes, coco17, coco18, coco80, dota15, hand21"):
+    with pytest.raises(
+        InputError, match="'coco19'; there are: cityscapes, coco17, coco18, coco80, dota15, face5, hand21"
+    ):
         table("coco19")
 
 
