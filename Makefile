@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,rtx,gpu,torch,vision,dev
+EXTRAS := cpu,rtx,gpu,torch,vision,draw,dev
 
 .PHONY: help setup demo test lint format bench clean
 
@@ -35,7 +35,7 @@ test: lint
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: setup
-	for name in wts build run export diff decode detect; do PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in wts build run export diff quant decode detect; do PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) demo_output build *.egg-info .mypy_cache .ruff_cache

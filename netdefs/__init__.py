@@ -16,26 +16,32 @@ if TYPE_CHECKING:
     from netdefs.core.parse import from_onnx
     from netdefs.core.weights import Weights
     from netdefs.core.wts import load_wts, save_wts
-    from netdefs.debug import Report, compare
+    from netdefs.debug import Report, compare, random_inputs
+    from netdefs.debug.capture import capture
     from netdefs.engine import Engine, build, load_engine
     from netdefs.export import to_onnx
+    from netdefs.quant import Calibration
 
 _HOME = {
+    "Calibration": "netdefs.quant",
     "Engine": "netdefs.engine",
     "Network": "netdefs.core.network",
     "Report": "netdefs.debug",
     "Weights": "netdefs.core.weights",
     "build": "netdefs.engine",
+    "capture": "netdefs.debug.capture",
     "compare": "netdefs.debug",
     "from_onnx": "netdefs.core.parse",
     "load_engine": "netdefs.engine",
     "load_wts": "netdefs.core.wts",
     "mark": "netdefs.core.marks",
+    "random_inputs": "netdefs.debug",
     "save_wts": "netdefs.core.wts",
     "to_onnx": "netdefs.export",
 }
 
 __all__ = [
+    "Calibration",
     "Engine",
     "NetdefsError",
     "Network",
@@ -43,12 +49,14 @@ __all__ = [
     "Weights",
     "__version__",
     "build",
+    "capture",
     "compare",
     "from_onnx",
     "load_engine",
     "load_wts",
     "mark",
     "models",
+    "random_inputs",
     "save_wts",
     "to_onnx",
 ]

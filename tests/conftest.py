@@ -1,10 +1,14 @@
-"""Tests marked `gpu` run where a GPU answers; elsewhere they are skipped, with the reason."""
+"""Tests marked `gpu` run where a GPU answers; elsewhere they are skipped, with the reason. No test has a time limit."""
 
 import importlib.util
 
+import hypothesis
 import pytest
 
 from netdefs.core.trt import compute_capability
+
+hypothesis.settings.register_profile("netdefs", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("netdefs")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import netdefs
 from netdefs.commands.options import add_command, define, network_options, write_options
 from netdefs.commands.show import console, infos, print_json
-from netdefs.core.files import refuse_existing
+from netdefs.core.files import check_output
 
 
 def add(commands: Any) -> None:
@@ -31,8 +31,8 @@ def add(commands: Any) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Defines, builds and saves."""
     output = Path(arguments.output or f"{arguments.variant}.engine")
-    refuse_existing(output, arguments.force)
-    refuse_existing(f"{output}.json", arguments.force)  # a plan's sidecar
+    check_output(output, arguments.force)
+    check_output(f"{output}.json", arguments.force)  # a plan's sidecar
     options: dict[str, Any] = {}
     if arguments.compute_capability:
         options["compute_capabilities"] = tuple(arguments.compute_capability)

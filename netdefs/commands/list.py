@@ -22,7 +22,10 @@ def command(arguments: argparse.Namespace) -> int:
         return 0
     table = Table("module", "variants", "input")
     for name, variants in netdefs.models().items():
-        shapes = dict.fromkeys(map(dims, getattr(netdefs, name).model.input_shape.values()))
-        table.add_row(f"netdefs.{name}", ", ".join(variants), ", ".join(shapes))
+        by_size: dict[str, list[str]] = {}
+        for variant in variants:
+            by_size.setdefault(dims(getattr(netdefs, name).model.input_shape[variant]), []).append(variant)
+        for i, (size, of_size) in enumerate(by_size.items()):
+            table.add_row("" if i else f"netdefs.{name}", ", ".join(of_size), size)
     console.print(table)
     return 0

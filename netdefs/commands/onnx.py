@@ -8,7 +8,7 @@ import netdefs
 from netdefs.commands.options import add_command, define, network_options, refuse_network_options, write_options
 from netdefs.commands.show import console, print_json
 from netdefs.core.errors import InputError
-from netdefs.core.files import exists, refuse_existing
+from netdefs.core.files import check_output, exists
 
 
 def add(commands: Any) -> None:
@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Writes the model."""
     output = Path(arguments.output or f"{Path(arguments.variant).stem}.onnx")
-    refuse_existing(output, arguments.force)
+    check_output(output, arguments.force)
     if arguments.from_onnx:
         refuse_network_options(arguments, allowed="input_shape")
         parsed = netdefs.from_onnx(arguments.variant, input_shape=arguments.input_shape)

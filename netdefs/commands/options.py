@@ -2,16 +2,28 @@
 
 import argparse
 import ast
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import netdefs
 from netdefs.core.errors import InputError
-from netdefs.core.network import PRECISIONS, Dimension, Network
+from netdefs.core.network import Dimension, Network
+from netdefs.core.precision import PRECISIONS
 from netdefs.core.scope import near
 from netdefs.core.zoo import PLACES, Model
 
-NETWORK_OPTIONS = ("weights", "precision", "input_shape", "num_classes", "fold_bn", "preprocess", "config")
+NETWORK_OPTIONS = (
+    "weights",
+    "precision",
+    "calibration",
+    "input_shape",
+    "num_classes",
+    "fold_bn",
+    "preprocess",
+    "config",
+)
 WORDS = {"true": True, "false": False, "none": None}
 Command = Callable[[argparse.Namespace], int]
 
@@ -30,10 +42,20 @@ def add_command(commands: Any, name: str, command: Command, summary: str, exampl
     return added
 
 
-def network_options(to: argparse.ArgumentParser) -> None:
-    """The options that describe a network to define: `define` reads them."""
+def network_options(to: argparse.ArgumentParser, usual: str = "fp32") -> None:
+    """The options that describe a network to define: `define` reads them.
+
+    Args:
+        to: the command.
+        usual: what its help says of the precision without --precision.
+    """
     to.add_argument("-w", "--weights", help="a .wts or .safetensors file; by default weights/VARIANT.wts")
-    to.add_argument("--precision", choices=list(PRECISIONS), help="default fp32")
+    to.add_argument(
+        "--precision",
+        type=precision,
+        help=f"{', '.join(PRECISIONS)}, int8+fp16 ..., or a .json of patterns and precisions; default {usual}",
+    )
+    to.add_argument("--calibration", metavar="FILE", help="for int8 and fp8: what `netdefs quantize -o` wrote")
     to.add_argument("--input-shape", type=shape, help="such as 1x3x224x224; a dynamic size is MIN:OPT:MAX")
     to.add_argument("--num-classes", type=int, help="by default read off the weights")
     to.add_argument("--fold-bn", action="store_true", default=None, help="fold batch norms into convolutions")
@@ -47,16 +69,20 @@ def network_options(to: argparse.ArgumentParser) -> None:
     )
 
 
-def feed_options(to: argparse.ArgumentParser) -> None:
-    """What to run on: pictures or an array."""
+def feed_options(to: argparse.ArgumentParser, several: bool = False) -> None:
+    """What to run on: pictures or an array; or, if `several`, arrays or noise one after another."""
     group = to.add_mutually_exclusive_group()
-    group.add_argument("--image", nargs="+", help="picture files, preprocessed as the model declares")
-    group.add_argument("--input", help="an array from numpy.save, fed as it is")
+    group.add_argument("--image", nargs="+", help="picture files or folders, preprocessed as the model declares")
+    if not several:
+        group.add_argument("--input", help="an array from numpy.save, fed as it is")
+        return
+    group.add_argument("--input", nargs="+", metavar="FILE", help="arrays from numpy.save, fed as they are, one by one")
+    group.add_argument("--random", type=count, metavar="N", help="N random inputs, the same every time (default: 1)")
 
 
-def write_options(to: argparse.ArgumentParser, flag: Sequence[str], text: str) -> None:
+def write_options(to: argparse.ArgumentParser, flag: Sequence[str], text: str, **options: Any) -> None:
     """The option for the file to write, and --force."""
-    to.add_argument(*flag, help=text)
+    to.add_argument(*flag, help=text, **options)
     to.add_argument("--force", action="store_true", help="replace a file that exists")
 
 
@@ -94,17 +120,32 @@ def shape(text: str) -> tuple[Dimension, ...]:
     """1x3x224x224, where a size may be MIN:OPT:MAX."""
     sizes: list[Dimension] = []
     for part in text.split("x"):
-        numbers = [int(number) for number in part.split(":")]
-        if len(numbers) not in (1, 3):
-            raise ValueError
+        numbers = [int(number) if number.isdecimal() else 0 for number in part.split(":")]
+        if len(numbers) not in (1, 3) or 0 in numbers:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no shape: sizes joined by x, such as 1x3x224x224, a dynamic one MIN:OPT:MAX."
+            )
         sizes.append(numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2]))
     return tuple(sizes)
 
 
+def precision(text: str) -> str | dict[str, str]:
+    """The name of a precision, or what a .json file has: an object of patterns and precisions."""
+    if not text.endswith(".json"):
+        return text
+    try:
+        found = json.loads(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"can't read {text}: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise argparse.ArgumentTypeError(f'{text} is no object of patterns and precisions, such as {{"*": "int8"}}.')
+    return found
+
+
 def count(text: str) -> int:
     """A positive number."""
-    if int(text) < 1:
-        raise ValueError
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number.")
     return int(text)
 
 
@@ -112,15 +153,10 @@ def assignment(text: str) -> tuple[str, Any]:
     """NAME=VALUE; what is no Python literal is a string, but true, false and none in any letters are no strings."""
     name, equals, value = text.partition("=")
     if not name.isidentifier() or not equals:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as align_corners=True.")
     if value.lower() in WORDS:
         return name, WORDS[value.lower()]
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return name, value
-
-
-# argparse puts these into its messages.
-count.__name__ = "positive number"
-assignment.__name__ = "NAME=VALUE"

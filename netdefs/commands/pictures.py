@@ -18,17 +18,26 @@ from netdefs.vision import Found, predict_many
 from netdefs.vision.names import Skeleton
 from netdefs.vision.source import Picture, Writer, count, pictures
 
+TOP = 5  # classes of a classifier that are shown
 LISTED = 3  # with more pictures than this, each gets a line instead of a table
 SMALLEST_SHARE = 0.001  # of a picture, for a class to be listed
 
 
 def run_on_pictures(arguments: argparse.Namespace, engine: Any) -> None:
-    """Runs an engine on pictures, draws and writes what it is asked to, and prints what was found."""
+    """Runs an engine on pictures, draws and writes what it is asked to, and prints what was found.
+
+    Raises:
+        InputError: a picture can't be read; of a folder only after all others are done.
+    """
     names = read_labels(arguments.labels) if arguments.labels is not None else None
+    method = engine.info.get("decode", {}).get("method")
+    if arguments.top is not None and method not in (None, "classes"):
+        raise InputError(f"--top is for classifiers; this network's outputs are decoded as {method!r}.")
     waiting: collections.deque[Picture] = collections.deque()
+    unreadable: list[str] = []
 
     def inputs() -> Iterator[tuple[np.ndarray, list[list[float]] | None]]:
-        for picture in pictures(arguments.image):
+        for picture in pictures(arguments.image, unreadable):
             waiting.append(picture)
             yield picture.image, arguments.box
 
@@ -44,13 +53,13 @@ def run_on_pictures(arguments: argparse.Namespace, engine: Any) -> None:
         options = {name: getattr(arguments, name) for name in ("flip", "threshold", "iou")}
         for found in predict_many(engine, inputs(), class_names=names, **options):
             picture = waiting.popleft()
-            rows.append({"picture": picture.name, **summary(found, arguments.top)})
+            rows.append({"picture": picture.name, **summary(found, arguments.top or TOP)})
             if writer:
                 rows[-1]["drawn"] = str(writer.write(picture, found.draw(picture.image)))
             if arguments.output:
                 outputs.append(dict(found.outputs))
             progress.advance(task)
-    if arguments.output:
+    if arguments.output and outputs:
         save_npz(arguments.output, {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]})
     if arguments.json:
         print_json({"pictures": rows})
@@ -64,6 +73,10 @@ def run_on_pictures(arguments: argparse.Namespace, engine: Any) -> None:
             console.print(in_full(row, title=row["picture"] if len(rows) > 1 else None))
     if arguments.draw and not arguments.json:
         console.print(f"Drawn: [bold]{arguments.draw}[/bold]", soft_wrap=True)
+    if unreadable:
+        raise InputError(
+            f"{len(unreadable)} of {len(rows) + len(unreadable)} pictures are left out. " + " ".join(unreadable)
+        )
 
 
 def summary(found: Found, top: int) -> dict[str, Any]:
@@ -83,11 +96,13 @@ def summary(found: Found, top: int) -> dict[str, Any]:
             for share, i in shares
             if share >= SMALLEST_SHARE
         ]
+    elif found.picture is not None:
+        said["size"] = {"height": found.picture.shape[0], "width": found.picture.shape[1]}
     else:
         said["instances"] = [instance.to_dict() for instance in found.instances]
         kind = found.names.subject if isinstance(found.names, Skeleton) else None
         for instance, row in zip(found.instances, said["instances"], strict=True):
-            row["name"] = kind or (found.name_of(instance.label) if instance.label is not None else "")
+            row["name"] = kind or (found.name_of(instance.label) if instance.label is not None else instance.text or "")
     return said
 
 
@@ -101,6 +116,9 @@ def in_full(row: dict[str, Any], title: str | None) -> Table:
         table = Table("class", "share of the picture", title=title)
         for each in row["shares"]:
             table.add_row(each["label"], f"{each['share']:.1%}")
+    elif "size" in row:
+        table = Table("made", title=title)
+        table.add_row(in_short(row))
     else:
         table = Table("", "found", "score", "box", "keypoints", title=title)
         for i, each in enumerate(row["instances"]):
@@ -119,6 +137,8 @@ def in_short(row: dict[str, Any]) -> str:
         return f"{row['top'][0]['label']} {number(row['top'][0]['probability'])}"
     if "shares" in row:
         return ", ".join(f"{each['label']} {each['share']:.0%}" for each in row["shares"][:LISTED])
+    if "size" in row:
+        return f"a picture of {row['size']['height']}x{row['size']['width']}"
     counts = collections.Counter(each["name"] for each in row["instances"])
     return ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "nothing"
 

@@ -13,9 +13,9 @@ from netdefs.commands.options import add_command, count, feed_options, write_opt
 from netdefs.commands.pictures import run_on_pictures
 from netdefs.commands.show import console, dims, number, print_json, statistics
 from netdefs.core.errors import InputError
-from netdefs.core.files import exists, refuse_existing, save_npz
+from netdefs.core.files import check_output, exists, refuse_existing, save_npz
 
-FOR_PICTURES = ("draw", "box", "flip", "labels", "threshold", "iou")
+FOR_PICTURES = ("draw", "box", "flip", "labels", "threshold", "iou", "top")
 
 
 def add(commands: Any) -> None:
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
     )
     run.add_argument("--threshold", type=float, help="show things with a score above this (detectors)")
     run.add_argument("--iou", type=float, help="how far boxes of one class may overlap (detectors)")
-    run.add_argument("--top", type=count, default=5, help="how many classes to show (default 5)")
+    run.add_argument("--top", type=count, help="how many classes to show (classifiers; default 5)")
     run.add_argument("--labels", help="a text file with a class name on each line")
     write_options(run, ("-o", "--output"), "write the outputs to this .npz")
 
@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Runs, and prints what came out."""
     if arguments.output:
-        refuse_existing(arguments.output, arguments.force)
+        check_output(arguments.output, arguments.force)
     if arguments.draw and not (exists(arguments.draw) and Path(arguments.draw).is_dir()):
         refuse_existing(arguments.draw, arguments.force)
     if not exists(arguments.engine) and arguments.engine in itertools.chain(*netdefs.models().values()):
