@@ -72,7 +72,8 @@ def loop(region: Region, plan: Plan, graph: Graph, contexts: dict[str, list[Cont
     with graph.nested(body):
         write(plan.items(region))
         following = [c.helper("next", "Identity", c.inputs[1], dtype=c.output_dtype()) for c in states]
-        again = proceed
+        # Without a condition NVIDIA's parser knows no `proceed`: what always holds is as good.
+        again = proceed if condition else contexts["TRIP_LIMIT"][0].constant("always", np.array(True))
         if condition:
             later = {c.outputs[0]: tensor for c, tensor in zip(states, following, strict=True)}
             again = condition_at(region, plan, graph, condition, later, "next", write)
