@@ -50,7 +50,7 @@ def set_scales(network: "Network") -> None:
         shared[group] = max(shared.get(group, 0.0), float(ranges[name]))
     for (name, kind), pair in quantization.pairs.items():
         pair.value[...] = scale_of(np.float64(shared[quantization.group(name)]), kind)
-        network.info["scales"][name] = float(pair.value)
+        network.info["scales"][name] = float(pair.value[0])
 
 
 def _ranges(network: "Network") -> Mapping[str, float]:

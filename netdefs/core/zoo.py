@@ -14,7 +14,7 @@ import numpy as np
 from netdefs.core.errors import NetdefsError, NetworkError, WeightsError
 from netdefs.core.network import Dimension, Network
 from netdefs.core.picture_input import picture_input
-from netdefs.core.policy import last_layers
+from netdefs.core.policy import kept_layers
 from netdefs.core.precision import Precision
 from netdefs.core.preprocess import Decode, Preprocess
 from netdefs.core.scope import near
@@ -126,7 +126,7 @@ class Model:
             raise NetworkError(f"preprocess={preprocess!r}: it is one of {', '.join(PLACES)}.")
         if Precision(precision).quantizes:
             source = Weights(source)
-            keep = last_layers(*self._add(Network(source, variant, package=package), shape, preprocess, config))
+            keep = kept_layers(*self._add(Network(source, variant, package=package), shape, preprocess, config))
         else:
             keep = []
         options = {"calibration": calibration, "keep": keep, "fold_bn": fold_bn, "package": package}

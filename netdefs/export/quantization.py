@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from netdefs.core.quantize import LARGEST
 from netdefs.export.context import Context
 from netdefs.export.types import BOOL, type_name
 
@@ -27,6 +28,10 @@ def quantize(c: Context, layer: Any) -> None:
     if c.dtype(c.inputs[1]) == FLOAT:  # TensorRT divides in float32, and ONNX in the type of both
         x = c.cast(x, FLOAT)
     scale, attributes = scaling(c, layer, c.cast(c.inputs[1], c.dtype(x)), "scale")
+    known = c.known(scale)
+    if known is not None and known.ndim == 1 and (known == known[0]).all() and not c.connected(2):
+        # Equal scales for all channels are one, and of one only do runtimes make integer kernels.
+        scale, attributes = c.constant("scale", known[0], c.dtype(scale)), {}
     if zero := zero_point(c, layer, kind):
         c.emit("QuantizeLinear", x, scale, zero, **attributes)
         return
@@ -114,8 +119,8 @@ def blocks(c: Context, scale: str, shape: tuple[int, ...], what: str) -> tuple[s
     return scale, {"axis": axis, "block_size": whole[axis] // shape[axis]}
 
 
-# The largest number that a dynamically quantized type holds.
-LARGEST: dict[int, float] = {TensorProto.FLOAT8E4M3FN: 448.0, TensorProto.FLOAT4E2M1: 6.0}
+# What tensors are quantized to by blocks, and the largest number of each.
+BLOCKED: dict[int, float] = {TensorProto.FLOAT8E4M3FN: LARGEST["fp8"], TensorProto.FLOAT4E2M1: 6.0}
 
 
 def dynamic_quantize(c: Context, layer: Any) -> None:
@@ -125,7 +130,7 @@ def dynamic_quantize(c: Context, layer: Any) -> None:
     if there is one, rounded to the scale's type; the values are divided by what that stands for.
     """
     x, kind, scale_kind = c.cast(c.inputs[0], FLOAT), c.output_dtype(0), c.output_dtype(1)
-    if kind not in LARGEST:
+    if kind not in BLOCKED:
         raise c.error(f"ONNX does not quantize to {type_name(kind)}.")
     shape, block = c.shape(), block_shape(c, layer)
     if sum(n < 0 for n in shape) > 1:
@@ -135,7 +140,7 @@ def dynamic_quantize(c: Context, layer: Any) -> None:
     rows = c.helper("blocks", "Reshape", x, c.constant("blocks.shape", np.array(split)))
     inner = list(range(1, 2 * len(shape), 2))
     largest = c.reduce("ReduceMax", c.helper("magnitude", "Abs", rows), inner, True, "largest")
-    scale = c.helper("scale", "Div", largest, c.constant("most", LARGEST[kind], FLOAT))
+    scale = c.helper("scale", "Div", largest, c.constant("most", BLOCKED[kind], FLOAT))
     double = c.cast(c.inputs[1], FLOAT) if c.connected(1) else ""
     if double:
         scale = c.helper("scale.divided", "Div", scale, double)
@@ -145,7 +150,7 @@ def dynamic_quantize(c: Context, layer: Any) -> None:
     # A block of zeros has the scale 0: it is divided by 1, and stays 0.
     empty = c.helper("empty", "Equal", used, c.constant("zero", 0, FLOAT), dtype=BOOL)
     divisor = c.helper("divisor", "Where", empty, c.constant("one", 1, FLOAT), used, dtype=FLOAT)
-    most = (c.constant(what, n, FLOAT) for what, n in (("lowest", -LARGEST[kind]), ("highest", LARGEST[kind])))
+    most = (c.constant(what, n, FLOAT) for what, n in (("lowest", -BLOCKED[kind]), ("highest", BLOCKED[kind])))
     values = c.helper("clipped", "Clip", c.helper("values", "Div", rows, divisor), *most)
     whole = c.helper("whole", "Reshape", values, c.constant("whole.shape", np.array(shape)))
     c.emit("Cast", whole, outputs=c.outputs[:1], to=kind)

@@ -3,6 +3,7 @@
 import collections
 
 import numpy as np
+import onnx
 import pytest
 
 import netdefs
@@ -86,6 +87,52 @@ def test_the_plan_of_an_int8_network_is_about_a_quarter(tmp_path):
     quantized = define(wide, weights, "int8", shape, calibration=ranges)
     assert size(quantized) < 0.35 * size(net)
     assert len(netdefs.to_onnx(quantized).SerializeToString()) < 0.26 * len(netdefs.to_onnx(net).SerializeToString())
+
+
+def plan_of(net):
+    return netdefs.build(net, target="tensorrt_rtx", compute_capabilities=("8.9",)).plan
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8+fp16", "fp8"])
+def test_layers_that_differ_in_their_scales_share_a_kernel(precision):
+    """TensorRT-RTX has 130 KB of code for each kernel, more than a layer of 64 channels has weights."""
+
+    def size(count):
+        names = [f"c{i}" for i in range(count)]
+        rng = np.random.default_rng(0)
+        weights = {f"{name}.weight": rng.standard_normal((64, 64, 3, 3), dtype=np.float32) for name in names}
+        ranges = {name: 1.0 + i for i, name in enumerate(["input", *(f"{name}.relu" for name in names)])}
+        net = netdefs.Network(weights, precision=precision, calibration=ranges)
+        x = net.input("input", (1, 64, 16, 16))
+        for name in names:
+            x = net.relu(net.conv(x, name, 64, 3, padding=1, bias=False), f"{name}.relu")
+        net.finish(net.output(x, "y"))
+        assert len(set(net.info["scales"].values())) == count
+        return len(plan_of(net))
+
+    assert 4 * 64 * 64 * 9 < size(8) - size(4) < 4 * (64 * 64 * 9 + 20_000)
+
+
+def test_a_scale_for_every_channel_is_one_in_onnx():
+    weights, _, _, ranges = prepared(residual)
+    net = define(residual, weights, "int8", calibration=ranges)
+    kinds = {layer.name: layer for layer in layers(net) if layer.type.name == "QUANTIZE"}
+    assert all(tuple(layer.get_input(1).shape) == (SHAPE[1],) for layer in kinds.values())
+    model = netdefs.to_onnx(net)
+    constants = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+    found = {node.name: node for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    assert found.keys() == kinds.keys()
+    for name, node in found.items():
+        assert constants[node.input[1]].shape == ()
+        assert constants[node.input[1]] == np.float32(net.info["scales"][name.removesuffix(".q")])
+        assert not [each for each in node.attribute if each.name == "axis"]
+
+
+def test_what_quantize_is_moved_over_has_one_scale():
+    weights, _, _, ranges = prepared(concat)
+    net = define(concat, weights, "int8", calibration=ranges)
+    shapes = {layer.name: tuple(layer.get_input(1).shape) for layer in layers(net) if layer.type.name == "QUANTIZE"}
+    assert shapes == {"input.q": (8,), "a.relu.q": (8,), "concat.q": (), "e.q": ()}
 
 
 def test_layers_by_pattern():

@@ -24,6 +24,18 @@ def test_every_precision_of_the_zoo(name):
         assert max(found["plan"]["int8"], found["plan"]["fp8"]) < 0.35 * found["plan"]["fp32"]
 
 
+@pytest.mark.parametrize("name", ["resnet50", "inception_v3"])
+def test_large_classifiers_take_a_third(name):
+    """Every tensor has another scale, as it has in a calibration: RTX's kernels must not depend on it."""
+    g = golden.load(name, precision.DATA)
+    define = precision.definition(name, g.state_dict, g.input.shape)
+    net = define()
+    ranges = {tensor: 1 + i / 8 for i, tensor in enumerate(net.activations)}
+    small = define(precision="int8", calibration=ranges)
+    assert {"fc", "fc.matmul"} & small.info["quantized"].keys()
+    assert precision.plan(small) < 0.31 * precision.plan(net)
+
+
 def test_a_network_that_int8_ruins_keeps_what_it_takes():
     """RetinaFace's weights here make a hundred times of every rounding; on small pictures, for time's sake."""
     g = golden.load("retinaface_mnet025", precision.DATA)

@@ -16,14 +16,18 @@ from netdefs.core import trained
 from netdefs.core.layers.typed import Typed
 from netdefs.core.precision import Precision
 from netdefs.core.quantize import quantize_weight, scale_of
-from netdefs.core.scope import Tensor
+from netdefs.core.scope import Tensor, configure
 from netdefs.core.weights import Weights
 
 COMPUTED, MOVED = "computed", "moved"  # straight from a convolution or product, its activation included; merely moved
+BY_CHANNEL = ("conv", "deconv", "skip")  # what may read a picture that is quantized with a scale for every channel
 
 
 class Pair(NamedTuple):
-    """A tensor's Quantize layer: its scale, as a tensor and as the memory behind it, and what it gives."""
+    """A tensor's Quantize layer: its scale, as a tensor and as the memory behind it, and what it gives.
+
+    The memory may hold the scale several times.
+    """
 
     scale: Tensor
     value: np.ndarray
@@ -103,20 +107,33 @@ class Quantized(Typed):
             keys = [f"{module}.{key}" for module in modules for key in trained.INPUTS]
             self._trained(sources[0], trained.amax(self.weights, keys))
         self.quantization.layers[self.path_of(name)] = {"precision": kind, "inputs": sources, "weight": None}
-        return [Operand(self.dequantized(x, kind, dtype), dtype, kind) for x in inputs]
+        return [Operand(self.dequantized(x, role, kind, dtype), dtype, kind) for x in inputs]
 
-    def dequantized(self, x: Tensor, kind: str, dtype: Any) -> Tensor:
-        """`x` quantized and dequantized, by the pair of layers that all its readers share."""
+    def dequantized(self, x: Tensor, role: str, kind: str, dtype: Any) -> Tensor:
+        """`x` quantized and dequantized, by the pair of layers that all its readers share; `role` is as in `operands`.
+
+        TensorRT-RTX compiles what follows an integer convolution, from its scale to the next Quantize, as a kernel of
+        its own, whose source takes 130 KB in the plan. Equal kernels are there once, but a single scale is a part of
+        its kernel. So there Quantize has the scale for every channel, read from memory. Dequantize keeps a single one:
+        the convolution would be none of integers otherwise. What TensorRT moves Quantize over has single ones too.
+        """
         x, root = self.original(x), self.root
         found, dequantized = self.quantization.pairs, self.quantization.dequantized
         other = any(name == x.name and another != kind for name, another in found)
         prefix = f"{x.name}.{kind}" if other else x.name
         pair = found.get((x.name, kind))
         if pair is None:
-            value = np.ones((), np.float32)  # known when the network is finished
+            picture = role in BY_CHANNEL and len(x.shape) == 4 and self.trt.__name__ == "tensorrt_rtx"
+            by_channel = picture and self.quantization.origin.get(x.name) != MOVED
+            value = np.ones(max(x.shape[1], 1) if by_channel else 1, np.float32)  # known when the network is finished
             self.keep.append(value)
-            scale = root.layer(self.definition.add_constant((), value), f"{prefix}.scale")
-            layer = self.definition.add_quantize(x, scale, getattr(self.trt, kind))
+            scale = root.layer(self.definition.add_constant((), value[:1].reshape(())), f"{prefix}.scale")
+            scales = scale
+            if len(value) > 1:
+                scales = root.layer(self.definition.add_constant(value.shape, value), f"{prefix}.scales")
+            layer = self.definition.add_quantize(x, scales, getattr(self.trt, kind))
+            if len(value) > 1:
+                configure(layer, axis=1)
             pair = found[x.name, kind] = Pair(scale, value, root.layer(layer, f"{prefix}.q", x))
             self._trained(x.name, trained.output_amax(self.weights, x.name, kind))
         key = (x.name, kind, dtype.name)
@@ -182,7 +199,7 @@ class Quantized(Typed):
                 self._trained(each, residual)
             self.quantization.layers[self.path_of(name)] = {"precision": kind, "inputs": names, "weight": None}
         dtype = getattr(self.trt, choice.dtype)
-        made = [self.dequantized(x, kind, dtype) if yes else x for x, yes in zip(terms, quantized, strict=True)]
+        made = [self.dequantized(x, "skip", kind, dtype) if yes else x for x, yes in zip(terms, quantized, strict=True)]
         return made[0], made[1]
 
     def computed(self, result: Tensor) -> Tensor:
