@@ -11,7 +11,7 @@ Output: `embedding` (N, 512): of length 1 for deepsort_reid, of any length for o
 import dataclasses
 from typing import Any
 
-from netdefs.core.blocks import basic_block, conv_bn, conv_bn_relu, layer
+from netdefs.core.blocks import basic_block, conv_bn, conv_bn_relu, layer, unit_length
 from netdefs.core.network import Network
 from netdefs.core.preprocess import IMAGENET, Decode
 from netdefs.core.scope import IntPair, Tensor
@@ -45,12 +45,7 @@ def deepsort(net: Network, x: Tensor, eps: float) -> Tensor:
         at = net / f"layer{i + 1}"
         x = layer(at, x, basic_block, 64 * 2**i, 2, stride=1 if i == 0 else 2, eps=eps, relu="relu")
     x = net.flatten(net.global_avg_pool(x, "avgpool"), "flatten", start_dim=1)
-    trt, definition = net.trt, net.definition
-    x = net.cast(x, "float", trt.float32)  # a sum of 512 squares may be more than half precision holds
-    squares = net.mul(x, x, "squares")
-    total = net.layer(definition.add_reduce(squares, trt.ReduceOperation.SUM, 0b10, True), "total", squares)
-    length = net.layer(definition.add_unary(total, trt.UnaryOperation.SQRT), "length", total)
-    return net.div(x, length, "unit")
+    return unit_length(net, x)
 
 
 def osnet(net: Network, x: Tensor, eps: float) -> Tensor:

@@ -33,6 +33,7 @@ GOLDEN = [
 
 YOLO26 = (".proto.semseg.", ".flow_model.", "cv4_sigma.")
 CENTERNET = ("centernet.base.level3.project.", "centernet.base.level4.project.")
+DBNET = ("dbnet.backbone.fc.", "dbnet.backbone.smooth.", "dbnet.decoder.thresh.")
 TRAINING_ONLY = (
     "num_batches_tracked",
     "inception.AuxLogits.",
@@ -40,6 +41,7 @@ TRAINING_ONLY = (
     "reid.classifier.",
     "relative_position_index",
     *CENTERNET,
+    *DBNET,
     *YOLO26,
 )
 

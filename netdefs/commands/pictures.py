@@ -98,6 +98,8 @@ def summary(found: Found, top: int) -> dict[str, Any]:
         ]
     elif found.picture is not None:
         said["size"] = {"height": found.picture.shape[0], "width": found.picture.shape[1]}
+    elif found.points is not None:
+        said["points"] = [[finite(value) for value in point] for point in found.points.keypoints]
     else:
         said["instances"] = [instance.to_dict() for instance in found.instances]
         kind = found.names.subject if isinstance(found.names, Skeleton) else None
@@ -119,6 +121,9 @@ def in_full(row: dict[str, Any], title: str | None) -> Table:
     elif "size" in row:
         table = Table("made", title=title)
         table.add_row(in_short(row))
+    elif "points" in row:
+        table = Table("found", "highest score", title=title)
+        table.add_row(in_short(row), number(row["points"][0][2]) if row["points"] else "")
     else:
         table = Table("", "found", "score", "box", "keypoints", title=title)
         for i, each in enumerate(row["instances"]):
@@ -139,6 +144,8 @@ def in_short(row: dict[str, Any]) -> str:
         return ", ".join(f"{each['label']} {each['share']:.0%}" for each in row["shares"][:LISTED])
     if "size" in row:
         return f"a picture of {row['size']['height']}x{row['size']['width']}"
+    if "points" in row:
+        return f"{len(row['points'])} points"
     counts = collections.Counter(each["name"] for each in row["instances"])
     return ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "nothing"
 

@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
     run.add_argument(
         "--flip", action="store_true", default=None, help="run on the mirrored picture too, and average (pose)"
     )
-    run.add_argument("--threshold", type=float, help="show things with a score above this (detectors)")
+    run.add_argument("--threshold", type=float, help="show things with a score above this (detectors, text, points)")
     run.add_argument("--iou", type=float, help="how far boxes of one class may overlap (detectors)")
     run.add_argument("--top", type=count, help="how many classes to show (classifiers; default 5)")
     run.add_argument("--labels", help="a text file with a class name on each line")

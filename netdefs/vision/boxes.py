@@ -24,7 +24,7 @@ from netdefs.vision.candidates import (
 )
 from netdefs.vision.geometry import to_picture
 from netdefs.vision.instance import Instance, Mask
-from netdefs.vision.maps import checked
+from netdefs.vision.maps import checked, checked_share
 from netdefs.vision.nms import class_nms, rotated_nms
 from netdefs.vision.points import from_peaks, from_priors
 from netdefs.vision.prototypes import instance_masks
@@ -132,8 +132,8 @@ def detect(
         InputError: an output is not there, of another shape, or holds NaN or infinity, or an argument can't be used.
     """
     for name, given in (("threshold", threshold), ("iou", iou)):
-        if given is not None and not 0 <= given <= 1:
-            raise InputError(f"The {name} is {given}; it can be 0 to 1.")
+        if given is not None:
+            checked_share(name, given)
     family = FAMILIES[how["method"]]
     kpt_shape = how.get("kpt_shape") or KEYPOINTS
     protos = np.zeros((0, 1, 1), np.float32)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from netdefs.core.errors import InputError
+from netdefs.vision import interest, textboxes
 from netdefs.vision.boxes import FAMILIES, detect
 from netdefs.vision.draw import draw
 from netdefs.vision.embedding import unit_embeddings
@@ -15,6 +16,7 @@ from netdefs.vision.fields import assemble
 from netdefs.vision.grouping import Peaks, aggregate, decode_grouping, decode_peaks, rules_for
 from netdefs.vision.heatmap import decode_heatmaps, merge_flipped
 from netdefs.vision.instance import Instance
+from netdefs.vision.interest import Points
 from netdefs.vision.maps import checked
 from netdefs.vision.masks import decode_mask, overlay
 from netdefs.vision.names import Classes, Skeleton, palette, table
@@ -51,6 +53,7 @@ class Found:
         instances: people, hands or objects, best first; of a network that looks into boxes, one for each box.
         labels: (H, W), the class of every pixel, for segmentation.
         picture: (H', W', 3) uint8, BGR, of networks that make one.
+        points: what can be found again in another picture, of networks that look for that.
         names: what labels and keypoints stand for, where that is known.
         outputs: what the network itself gave, by output name, with an item for each crop.
     """
@@ -59,6 +62,7 @@ class Found:
     instances: list[Instance] = dataclasses.field(default_factory=list)
     labels: np.ndarray | None = None
     picture: np.ndarray | None = None
+    points: Points | None = None
     names: Names = None
     outputs: Outputs = dataclasses.field(default_factory=dict)
 
@@ -74,6 +78,9 @@ class Found:
             best = int(self.probabilities.argmax())
             whole = np.array([0, 0, image.shape[1] - 1, image.shape[0] - 1])
             instances = [Instance(float(self.probabilities[best]), best, box=whole)]
+        if self.points is not None:  # all of them, however low their scores are
+            seen = np.concatenate([self.points.keypoints[:, :2], np.ones((len(self.points), 1))], 1)
+            instances = [Instance(1.0, keypoints=seen)]
         return draw(image, instances, self.names or "")
 
     def name_of(self, label: int) -> str:
@@ -98,7 +105,8 @@ def decode(
         how: the fields of `netdefs.core.preprocess.Decode`; an engine keeps them as `engine.info["decode"]`. For
             detectors also what `netdefs.vision.boxes.detect` takes, for masks the `align_corners` of `decode_mask`.
         class_names: the classes' names, if they are not the model's usual ones.
-        threshold: of detectors, the score above which a thing counts; by default what the network's own code has.
+        threshold: of detectors, text and points, the score above which one counts; by default what the network's own
+            code has.
         iou: of detectors, how far two boxes of one class may overlap; likewise.
 
     Raises:
@@ -117,9 +125,10 @@ def decode(
         one, crop = {name: value[0] for name, value in outputs.items()}, crops[0]
         instances, classes = detect(one, how, crop.placement, crop.size, crop.shape, threshold, iou)
         found = Found(instances=instances)
-    elif threshold is not None or iou is not None:
+    elif iou is not None or (threshold is not None and method not in THRESHOLDED):
         raise InputError(f"A threshold and an iou are for detectors; this network's outputs are decoded as {method!r}.")
     else:
+        how = how if threshold is None else {**how, "threshold": threshold}
         found, classes = METHODS[method](outputs, crops, names, how)
     if class_names is not None:
         if classes is None:
@@ -251,6 +260,21 @@ def _text(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tu
     return Found(instances=lines), 0
 
 
+def _text_boxes(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
+    """DBNet: the rectangles that lines of text fill."""
+    crop, threshold = crops[0], how.get("threshold", textboxes.THRESHOLD)
+    return Found(instances=textboxes.find_text(outputs["binary"][0, 0], crop.placement, crop.shape, threshold)), 0
+
+
+def _points(outputs: Outputs, crops: Sequence[Crop], names: Names, how: How) -> tuple[Found, int]:
+    """SuperPoint: its peaks, and what each looks like."""
+    places, threshold = (
+        outputs["heatmap" if "heatmap" in outputs else "semi"][0],
+        how.get("threshold", interest.THRESHOLD),
+    )
+    return Found(points=interest.find_points(places, outputs["desc"][0], crops[0].placement, threshold)), 0
+
+
 def _box_of(crop: Crop) -> np.ndarray:
     """The part of the picture that a crop shows: (4,)."""
     return np.asarray((0, 0, *crop.shape[::-1]) if crop.box is None else crop.box, np.float32)
@@ -267,6 +291,9 @@ METHODS: Mapping[str, Callable[[Outputs, Sequence[Crop], Names, How], tuple[Foun
         "fields": _fields,
         "embedding": _embedding,
         "text": _text,
+        "text_boxes": _text_boxes,
+        "points": _points,
     }
 )
+THRESHOLDED = ("text_boxes", "points")
 FLIPPING = ("heatmap", "grouping")

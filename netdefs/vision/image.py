@@ -1,5 +1,6 @@
 """Reading a picture and bringing it into the form a network wants."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -118,6 +119,31 @@ def letterbox_size(shape: Sequence[int], largest: tuple[int, int], stride: int =
     seen = [max(round(old * ratio), 1) for old in shape[:2]]
     height, width = (size - (size - part) // stride * stride for size, part in zip(largest, seen, strict=True))
     return height, width
+
+
+def short_side_size(shape: Sequence[int], shortest: int = 736, stride: int = 32) -> tuple[int, int]:
+    """The input that a DBNet's own code takes for a picture: its shorter side `shortest`, the longer one rounded up.
+
+        short_side_size((1080, 1920))  # (736, 1312)
+
+    Args:
+        shape: (height, width) of the picture; what follows is ignored.
+        shortest: pixels along the shorter side, a multiple of the stride.
+        stride: the network's.
+
+    Returns:
+        (height, width), multiples of the stride, for `input_shape` and `preprocess`.
+
+    Raises:
+        InputError: a size is not positive, or `shortest` is no multiple of the stride.
+
+    Source: resize_image in demo.py of MhLiao/DB (no licence).
+    """
+    _check_sizes(shape, (shortest, shortest))
+    if stride < 1 or shortest % stride:
+        raise InputError(f"A side of {shortest} pixels is not made of multiples of the stride, {stride}.")
+    height, width = (math.ceil(shortest / min(shape[:2]) * size / stride) * stride for size in shape[:2])
+    return (shortest, width) if shape[0] < shape[1] else (height, shortest)
 
 
 def preprocess(

@@ -47,6 +47,12 @@ def checked_size(what: str, size: Sequence[int]) -> tuple[int, int]:
     return int(size[0]), int(size[1])
 
 
+def checked_share(what: str, value: float) -> None:
+    """Raises InputError unless `value` is 0 to 1; the message calls it `what`."""
+    if not 0 <= value <= 1:
+        raise InputError(f"The {what} is {value}; it can be 0 to 1.")
+
+
 def checked_placements(placements: Any, *counts: int) -> np.ndarray:
     """(2, 3) float64, or (count, 2, 3), of `netdefs.vision.placement`.
 

@@ -36,7 +36,8 @@ def predict(
             default the whole picture.
         flip: run on the mirrored picture too and average, as upstream's pose tests do.
         class_names: the classes' names, if they are not the model's usual ones.
-        threshold: for detectors, the score above which a thing counts; by default what the network's own code has.
+        threshold: for detectors, text and points, the score above which one counts; by default what the network's own
+            code has.
         iou: for detectors, how far two boxes of one class may overlap; likewise.
 
     Raises:
