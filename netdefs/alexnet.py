@@ -9,7 +9,6 @@ num_classes).
 
 from typing import Any
 
-from netdefs.core.blocks import adaptive_avg_pool
 from netdefs.core.network import Network
 from netdefs.core.preprocess import IMAGENET, Decode
 from netdefs.core.scope import Tensor
@@ -36,7 +35,7 @@ def define(net: Network, x: Tensor, variant: str = "alexnet", num_classes: int |
     for i, channels in ((6, 384), (8, 256), (10, 256)):
         x = at.relu(at.conv(x, str(i), channels, kernel=3, padding=1), str(i + 1))
     x = at.max_pool(x, "12", kernel=3, stride=2)
-    x = net.flatten(adaptive_avg_pool(net, x, "avgpool", 6), "flatten", start_dim=1)
+    x = net.flatten(net.adaptive_avg_pool(x, "avgpool", 6), "flatten", start_dim=1)
     at = net / "classifier"
     for i in (1, 4):
         x = at.relu(at.linear(x, str(i), 4096), str(i + 1))

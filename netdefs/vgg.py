@@ -9,7 +9,7 @@ num_classes).
 
 from typing import Any
 
-from netdefs.core.blocks import adaptive_avg_pool, conv_bn_act
+from netdefs.core.blocks import conv_bn_act
 from netdefs.core.network import Network
 from netdefs.core.preprocess import IMAGENET, Decode
 from netdefs.core.scope import Tensor
@@ -45,7 +45,7 @@ def define(
                 x = features.conv(x, str(at), channels, kernel=3, padding=1)
                 x, at = features.relu(x, str(at + 1)), at + 2
         x, at = features.max_pool(x, str(at), kernel=2), at + 1
-    x = net.flatten(adaptive_avg_pool(net, x, "avgpool", 7), "flatten", start_dim=1)
+    x = net.flatten(net.adaptive_avg_pool(x, "avgpool", 7), "flatten", start_dim=1)
     head = net / "classifier"
     for i in (0, 3):
         x = head.relu(head.linear(x, str(i), 4096), str(i + 1))

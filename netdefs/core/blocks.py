@@ -3,10 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from netdefs.core.network import Network
-from netdefs.core.scope import IntPair, Tensor, configure, pair
+from netdefs.core.scope import IntPair, Tensor, pair
 
 Block = Callable[..., Tensor]
 Activation = Callable[[Network, Tensor, str], Tensor]
@@ -200,34 +198,9 @@ def inverted_residual(
     return net.add(out, x) if stride == 1 and x.shape[1] == channels else out
 
 
-def adaptive_avg_pool(net: Network, x: Tensor, name: str, size: int) -> Tensor:
-    """`nn.AdaptiveAvgPool2d(size)`: (N, C, H, W), fixed but for N, -> (N, C, size, size)."""
-    found = [net.known_size(x, axis, f"adaptive_avg_pool {net.path_of(name)!r}") for axis in (2, 3)]
-    if not any(n % size for n in found):
-        return net.avg_pool(x, name, kernel=(found[0] // size, found[1] // size))
-    # Windows of different sizes: each row of a matrix averages one of them.
-    rows, columns = (np.zeros((1, 1, size, n), np.float32) for n in found)
-    for matrix, n in ((rows, found[0]), (columns, found[1])):
-        for i in range(size):
-            first, last = i * n // size, -(-(i + 1) * n // size)
-            matrix[..., i, first:last] = 1 / (last - first)
-    down = net.matmul(net.constant(rows, f"{name}.rows", like=x), x, f"{name}.down")
-    return net.matmul(down, net.constant(columns.swapaxes(2, 3), f"{name}.columns", like=x), name)
-
-
 def layer_norm(net: Network, x: Tensor, name: str, dim: int = -1, eps: float = 1e-6) -> Tensor:
-    """`nn.LayerNorm` over one axis, in float32. Weights: `name.weight`, `name.bias`."""
-    (x,) = net.typed(name, x, rule=True)
-    axis = dim % len(x.shape)
-    size = net.known_size(x, axis, f"layer_norm {net.path_of(name)!r}")
-    shape = [size if i == axis else 1 for i in range(len(x.shape))]
-    scale, shift = (
-        net.constant(net.weights.take(net.path_of(f"{name}.{key}"), (size,)).reshape(shape), f"{name}.{key}", like=x)
-        for key in ("weight", "bias")
-    )
-    layer = net.definition.add_normalization(x, scale, shift, 1 << axis)
-    configure(layer, epsilon=eps)
-    return net.layer(layer, name, x)
+    """`Network.layer_norm` over one axis, with the eps of vision transformers. Weights: `name.weight`, `name.bias`."""
+    return net.layer_norm(x, name, dim, eps)
 
 
 def attend(
@@ -255,3 +228,13 @@ def make_divisible(channels: float, divisor: int = 8, least: float = 0.9) -> int
     """The multiple of `divisor` next to a number of channels, one further where that is less than `least` of it."""
     found = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return found if found >= least * channels else found + divisor
+
+
+def unit_length(net: Network, x: Tensor) -> Tensor:
+    """x / ||x||, the length taken over axis 1; in float32: half precision can't hold a sum of hundreds of squares."""
+    trt, definition = net.trt, net.definition
+    x = net.cast(x, "float", trt.float32)
+    squares = net.mul(x, x, "squares")
+    total = net.layer(definition.add_reduce(squares, trt.ReduceOperation.SUM, 0b10, True), "total", squares)
+    length = net.layer(definition.add_unary(total, trt.UnaryOperation.SQRT), "length", total)
+    return net.div(x, length, "unit")

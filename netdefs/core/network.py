@@ -7,10 +7,16 @@ import numpy as np
 
 from netdefs.core import trt as tensorrt
 from netdefs.core.errors import NetdefsError, NetworkError, WeightsError
+from netdefs.core.layers.adaptive import AdaptivePooling
+from netdefs.core.layers.attention import Attention
 from netdefs.core.layers.convolution import Convolutions
 from netdefs.core.layers.deformable import Deformable
-from netdefs.core.layers.pointwise import Pointwise
-from netdefs.core.layers.spatial import Spatial
+from netdefs.core.layers.einsum import Einsum
+from netdefs.core.layers.linear import Linear
+from netdefs.core.layers.normalization import Normalization
+from netdefs.core.layers.reductions import Reductions
+from netdefs.core.layers.resampling import Resampling
+from netdefs.core.layers.windows import Windows
 from netdefs.core.precision import Precision
 from netdefs.core.scales import set_scales
 from netdefs.core.scope import Tensor, near
@@ -20,7 +26,18 @@ Dimension = int | tuple[int, int, int]  # fixed, or (min, opt, max)
 Ranges = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # an input's smallest, usual and largest shape
 
 
-class Network(Deformable, Convolutions, Pointwise, Spatial):
+class Network(
+    Windows,
+    AdaptivePooling,
+    Deformable,
+    Convolutions,
+    Linear,
+    Attention,
+    Normalization,
+    Reductions,
+    Resampling,
+    Einsum,
+):
     """A TensorRT network and a place in it: `net / "layer1" / 0` is the same network, one module deeper, twice.
 
     Layers added through a place get its path in front of their names, and their weights are looked up under the same
@@ -79,7 +96,8 @@ class Network(Deformable, Convolutions, Pointwise, Spatial):
         """A float32 input of the network, which its layers take in their precision.
 
         Args:
-            shape: sizes; a (min, opt, max) triple is a dynamic one, and goes into the optimization profile.
+            shape: sizes; a (min, opt, max) triple is a dynamic one, and goes into the optimization profile. In a
+                further input -1 is the batch of the first one, dynamic if that is, -2 twice as much, and so on.
 
         Raises:
             NetworkError: a size is not positive, a triple not in order, or the name taken.
@@ -102,17 +120,67 @@ class Network(Deformable, Convolutions, Pointwise, Spatial):
         Raises:
             NetworkError: as `input`.
         """
-        dims, ranges = dynamic_shape(name, shape)
+        dims, ranges = dynamic_shape(name, self._with_batch(shape))
         self._claim(name, "an input of the network")
         tensor = self.definition.add_input(name, dtype, dims)
         if tensor is None:
-            raise NetworkError(f"TensorRT refused the input {name!r} of shape {dims}: {self.log.take()}")
+            raise NetworkError(f"TensorRT refused the input {name!r} of shape {dims}: {self.trt_log.take()}")
         if -1 in dims:
             self.profile[name] = ranges
             for axis, (size, label) in enumerate(zip(dims, labels, strict=False)):
                 if size == -1:
                     tensor.set_dimension_name(axis, label)
         return tensor
+
+    def _with_batch(self, shape: Sequence[Dimension]) -> Sequence[Dimension]:
+        """The shape of a further input, whose negative sizes are multiples of the first one's batch."""
+        if self.definition.num_inputs == 0 or not any(isinstance(size, int) and size < 0 for size in shape):
+            return shape
+        first = self.definition.get_input(0)
+        low, usual, high = (ranges[0] for ranges in self.profile.get(first.name, [first.shape] * 3))
+
+        def sized(size: Dimension) -> Dimension:
+            if not isinstance(size, int) or size >= 0:
+                return size
+            return -size * low if low == high else (-size * low, -size * usual, -size * high)
+
+        return [sized(size) for size in shape]
+
+    def gap(
+        self,
+        x: Tensor | Sequence[Tensor],
+        name: str | None,
+        shape: Sequence[Dimension],
+        dtype: str = "float32",
+        weights: str = "",
+        reason: str = "",
+    ) -> Tensor:
+        """Stands for what a definition lacks so far: an input of the network in its place, noted in `info["gaps"]`.
+
+        `compare` feeds it PyTorch's value of the module or function of that name, so that what lies before it and what
+        lies behind it can be proven while it is missing.
+
+        Args:
+            x: what it is computed from.
+            name: the layer's that is to come here.
+            shape: of its result, as `input` takes it.
+            dtype: of its result, as PyTorch calls it.
+            weights: a glob of those of this scope that it will use.
+            reason: why it lacks, for who fills it.
+
+        Raises:
+            NetworkError: TensorRT has no such type; or as `input`.
+        """
+        path, kind = self.path_of(name), getattr(self.trt, dtype, None)
+        if not isinstance(kind, self.trt.DataType):
+            raise NetworkError(f"gap({name!r}) of type {dtype!r}: TensorRT has no such type.")
+        labels = ["batch" if size == -1 else f"batch {size}" for size in shape]
+        made = self.root.raw_input(path, shape, kind, labels)
+        if weights:
+            self.ignore(weights)
+        takes = [each.name for each in (x if isinstance(x, Sequence) else [x])]
+        self.info.setdefault("gaps", {})[path] = {"takes": takes, "reason": reason}
+        return self.root.entry(made, f"{path}.cast") if self.is_float(made) else made
 
     @property
     def dtype(self) -> Any:

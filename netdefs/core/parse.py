@@ -51,9 +51,9 @@ def from_onnx(
     if model is not None:
         _check_inputs(model, path)
     net = Network(name=name or path.stem, package=package)
-    parser = net.trt.OnnxParser(net.definition, net.log.bridge)
+    parser = net.trt.OnnxParser(net.definition, net.trt_log.bridge)
     net.keep.append(parser)  # it owns the weights
-    net.log.take()
+    net.trt_log.take()
     if not parser.parse_from_file(str(path)):
         raise parser_errors.explain(parser, net, path, head, model)
     if net.definition.num_outputs == 0 or (model is not None and not model.opset_import):
@@ -131,7 +131,7 @@ def _set_shapes(net: Network, input_shape: Sequence[Dimension] | Mapping[str, Se
         except (RuntimeError, ValueError) as error:  # as in Scope.layer
             raise NetworkError(
                 f"The inputs of {net.name} can't have the shapes {dict(input_shape)}: {tensor.name!r} would have none. "
-                f"TensorRT: {net.log.take()}"
+                f"TensorRT: {net.trt_log.take()}"
             ) from error
 
 

@@ -39,7 +39,7 @@ def explain(parser: Any, net: Network, path: Path, head: bytes, model: Any | Non
             that TensorRT lacks and all attributes that it can't take are listed nevertheless.
     """
     errors = [parser.get_error(i) for i in range(parser.num_errors)]
-    said = [re.sub(r"^\w+\.\w+:\d+: ", "", line) for line in net.log.take().splitlines()]
+    said = [re.sub(r"^\w+\.\w+:\d+: ", "", line) for line in net.trt_log.take().splitlines()]
     if any(error.code().name == "MODEL_DESERIALIZE_FAILED" for error in errors):
         return no_model(path, head)
     outside = [line for line in said if re.search("open file|for file|external weights", line)]

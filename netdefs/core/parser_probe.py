@@ -87,9 +87,9 @@ def _errors(net: Network, model: Any) -> Iterator[Any]:
     """What the parser says of a model, which goes into a network of its own."""
     trt = net.trt
     definition = net.builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(definition, net.log.bridge)
+    parser = trt.OnnxParser(definition, net.trt_log.bridge)
     parser.parse(model.SerializeToString())
-    net.log.take()
+    net.trt_log.take()
     for i in range(parser.num_errors):
         yield parser.get_error(i)  # which is valid as long as the parser is there
 

@@ -34,7 +34,7 @@ class Scope:
     def __init__(self, definition: Any, trt: ModuleType, weights: Weights) -> None:
         self.definition = definition
         self.trt = trt
-        self.log = tensorrt.logger_of(trt)
+        self.trt_log = tensorrt.logger_of(trt)
         self.weights = weights
         self.path = ""
         self.names: dict[str, str] = {}  # tensor name -> where it was added
@@ -56,6 +56,23 @@ class Scope:
         """The network's own scope, where names are full names."""
         scope = copy.copy(self)
         scope.path = ""
+        return scope
+
+    def call(self: Self, k: int) -> Self:
+        """The module of this scope where it is called for the (k + 1)th time; with k = 0 the scope itself.
+
+        Layers of further calls are called `<path>@<k>` and so on; their weights are those of the first.
+
+        Raises:
+            NetworkError: k is negative, or this is the root of the network.
+        """
+        if k == 0:
+            return self
+        if k < 0 or not self.path:
+            raise NetworkError(f"call({k}) of {self.path or 'the network itself'}: a module's calls count from 0.")
+        scope = copy.copy(self)
+        scope.path = f"{self.path}@{k}"
+        self.weights.repeated(scope.path, self.path)
         return scope
 
     def module(self: Self, name: str | None) -> Self:
@@ -97,7 +114,7 @@ class Scope:
             except (RuntimeError, ValueError) as error:  # RTX raises; TensorRT 11 gives a Dims of negative length
                 raise NetworkError(self._refusal(path, where, inputs)) from error
             # An argument that a layer can't have is only logged by TensorRT, and then ignored.
-            if self.log.complaints or 0 in shape:
+            if self.trt_log.complaints or 0 in shape:
                 raise NetworkError(self._refusal(path, where, inputs, shape))
             self._claim(path if i == 0 else f"{path}.{i}", where)
             output.name = path if i == 0 else f"{path}.{i}"
@@ -105,9 +122,13 @@ class Scope:
         layer.metadata = f"{path} ({where})"
         return layer.get_output(0)
 
+    def parameter(self, key: str, shape: Sequence[int]) -> np.ndarray:
+        """The weight or buffer `key` of this scope, read-only float32, recorded as used; see `Weights.take`."""
+        return self.weights.take(self.path_of(key), tuple(shape))
+
     def weight(self, key: str, shape: Sequence[int], like: Tensor) -> Any:
         """The weight `key` of this scope, in the type of the tensor `like`, for an `add_*` call."""
-        return self.convert(self.weights.take(self.path_of(key), tuple(shape)), like.dtype, self.path_of(key))
+        return self.convert(self.parameter(key, shape), like.dtype, self.path_of(key))
 
     def convert(self, array: np.ndarray, dtype: Any, name: str) -> Any:
         """An array as weights of TensorRT type `dtype`, kept alive as long as the network.
@@ -178,6 +199,14 @@ class Scope:
         """Says that weights of this scope matching the glob `pattern` are knowingly left unused."""
         self.weights.ignore(self.path_of(pattern))
 
+    def inner(self, layer: str) -> None:
+        """Says that layers called `<module>.<layer>`, anywhere in the network, have the weights of `<module>` itself.
+
+        A module of its own class may go on behind such a layer, as a batch norm with its activation does: what it
+        returns then has the module's name, and the batch norm is called `<module>.batch_norm`.
+        """
+        self.weights.inner(layer)
+
     def other_names(self, rename: Callable[[str], str]) -> None:
         """Says that a file may have the weights of this scope under other names: `rename(key)` instead of `key`."""
         self.weights.other_names(f"{self.path}." if self.path else "", rename)
@@ -195,7 +224,7 @@ class Scope:
         if 0 in shape:
             lines[0] = f"The layer {path!r}, added at {where}, would have an empty output, {shape}."
         lines += [f"  input: {describe(x)}" for x in inputs]
-        said = self.log.take()
+        said = self.trt_log.take()
         lines += [f"  TensorRT: {line}" for line in said.splitlines()]
         return "\n".join(lines)
 

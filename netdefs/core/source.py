@@ -1,12 +1,14 @@
 """Live PyTorch models by name: a timm or torchvision model, or what a function in a module or a file returns."""
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from netdefs.core.checkpoint import Checkpoint, read_checkpoint
@@ -25,17 +27,20 @@ def load_module(
     prefix: str = "",
     skip: Iterable[str] = (),
     pretrained: bool = True,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> Any:
     """The `torch.nn.Module` that `spec` names, on the CPU and in eval mode.
 
     Args:
-        spec: `timm:NAME`, `torchvision:NAME`, or a function or class that is called without arguments:
-            `package.module:function`, `path/to/file.py:function`.
+        spec: `timm:NAME`, `torchvision:NAME`, or a function or class to call: `package.module:function`,
+            `path/to/file.py:function`, also with dots, as in `file.py:Net.small`. The current folder, or the file's,
+            can be imported from.
         checkpoint: weights to load into it; every name must fit. Without it, models of timm and torchvision come with
             their pretrained weights.
         prefix: stripped from the checkpoint's names that begin with it.
         skip: glob patterns of the checkpoint's names to leave out.
         pretrained: False leaves models of timm and torchvision without their weights, which are then not fetched.
+        arguments: what it is called with, by name.
 
     Raises:
         CheckpointError: the spec names no module, or the checkpoint does not fit.
@@ -47,9 +52,10 @@ def load_module(
     if not (colon and origin and name):
         raise CheckpointError(f"{spec!r} does not name a model. A model is {FORMS}.")
     if origin in CATALOGS:
-        module = _from_library(origin, name, pretrained=pretrained and checkpoint is None)
+        module = _from_library(origin, name, pretrained and checkpoint is None, arguments)
     else:
-        module = _call(_import_file(Path(origin)) if origin.endswith(".py") else _import(origin, spec), name, spec)
+        with _importable(origin):
+            module = _call(_import(origin, spec), name, spec, arguments)
     if not isinstance(module, torch.nn.Module):
         raise CheckpointError(f"{spec} gives an object of type {type(module).__name__}, not a torch.nn.Module.")
     module.cpu().eval()
@@ -68,10 +74,22 @@ def load_function(spec: str) -> Callable[..., Any]:
     origin, colon, name = spec.rpartition(":")
     if not (colon and origin and name):
         raise CheckpointError(f"{spec!r} names no function: package.module:function or path/to/file.py:function.")
-    return _function(_import_file(Path(origin)) if origin.endswith(".py") else _import(origin, spec), name, spec)
+    with _importable(origin):
+        return _function(_import(origin, spec), name, spec)
 
 
-def _from_library(library: str, name: str, pretrained: bool) -> Any:
+@contextlib.contextmanager
+def _importable(origin: str) -> Iterator[None]:
+    """While this lasts, what lies in the current folder can be imported, and beside a file what lies there."""
+    folder = str(Path(origin).resolve().parent if origin.endswith(".py") else Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _from_library(library: str, name: str, pretrained: bool, arguments: Mapping[str, Any]) -> Any:
     try:
         catalog = importlib.import_module(CATALOGS[library])
     except ImportError as error:
@@ -82,21 +100,26 @@ def _from_library(library: str, name: str, pretrained: bool) -> Any:
         raise CheckpointError(f"{library} has no model {name!r}. It has {near}.")
     try:
         if library == "timm":
-            return catalog.create_model(name, pretrained=pretrained)
-        return catalog.get_model(name, weights="DEFAULT" if pretrained else None)
+            return catalog.create_model(name, pretrained=pretrained, **arguments)
+        return catalog.get_model(name, weights="DEFAULT" if pretrained else None, **arguments)
     except Exception as error:  # downloads fail in many ways
         advice = " If it can't download the weights, name a file with --checkpoint." if pretrained else ""
         raise CheckpointError(f"{library} can't make {name!r}: {error}.{advice}") from error
 
 
-def _import(package: str, spec: str) -> ModuleType:
+def _import(origin: str, spec: str) -> ModuleType:
+    """The module that a spec begins with: a package's, or a file."""
+    if origin.endswith(".py"):
+        return _import_file(Path(origin))
     try:
-        return importlib.import_module(package)
+        return importlib.import_module(origin)
     except ImportError as error:
         advice = f"For a file that is not on Python's path: path/to/file.py:{spec.rpartition(':')[2]}"
-        raise CheckpointError(f"{spec}: can't import {package} ({error}). {advice}") from error
+        raise CheckpointError(
+            f"{spec}: can't import {origin} ({error}). {_missing(error, origin) or advice}"
+        ) from error
     except Exception as error:  # the module's own code
-        raise CheckpointError(f"{spec}: importing {package} raised {type(error).__name__}: {error}") from error
+        raise CheckpointError(f"{spec}: importing {origin} raised {type(error).__name__}: {error}") from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -105,27 +128,43 @@ def _import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None  # a .py file has a loader
     module = importlib.util.module_from_spec(spec)
+    known = sys.modules.setdefault(path.stem, module)  # dataclasses look up the module that they are in
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the file's own code
-        raise CheckpointError(f"Running {path} raised {type(error).__name__}: {error}") from error
+        text = f"Running {path} raised {type(error).__name__}: {error}"
+        raise CheckpointError(f"{text} {_missing(error)}".rstrip()) from error
+    finally:
+        if known is module:
+            sys.modules.pop(path.stem, None)  # a package of that name is still another
     return module
 
 
+def _missing(error: Exception, origin: str = "") -> str:
+    """What to install, if an import failed for a package that is not there and is not `origin`'s own."""
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or not package or package == origin.partition(".")[0]:
+        return ""
+    return f"It needs the package {package!r}, which is not installed: pip install {package}"
+
+
 def _function(module: ModuleType, name: str, spec: str) -> Callable[..., Any]:
-    found = getattr(module, name, None)
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
     if not callable(found):
         there = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise CheckpointError(f"{spec}: no function or class is called {name!r}. There are: {', '.join(there[:8])}.")
     return found
 
 
-def _call(module: ModuleType, name: str, spec: str) -> Any:
+def _call(module: ModuleType, name: str, spec: str, arguments: Mapping[str, Any]) -> Any:
     make = _function(module, name, spec)
     try:
-        return make()
+        return make(**arguments)
     except Exception as error:  # the function's own code
-        advice = "It is called without arguments; write a function that needs none and returns the model."
+        given = f"with {', '.join(arguments)}" if arguments else "without arguments"
+        advice = _missing(error) or f"It is called {given}; write a function that needs no more and returns the model."
         raise CheckpointError(f"{spec} raised {type(error).__name__}: {error}. {advice}") from error
 
 

@@ -1,7 +1,8 @@
-"""Running a torch.nn.Module as it would be deployed, and leaving it as it was."""
+"""Running a torch.nn.Module as it would be deployed, watching it, and leaving it as it was."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
@@ -15,6 +16,39 @@ def evaluating(module: Any) -> Iterator[None]:
     finally:
         for part, flag in flags:
             part.training = flag
+
+
+@contextlib.contextmanager
+def hooked(
+    modules: Iterable[tuple[str, Any]],
+    before: Callable[[str, Any, Any, Any], None] | None,
+    after: Callable[[str, Any, Any, Any, Any], None],
+    always: bool = False,
+) -> Iterator[None]:
+    """While this lasts, the calls of some modules are told.
+
+    Args:
+        modules: these, by name.
+        before: called with the name, the module, its arguments and those by name, before it runs.
+        after: called with these and its output, after it ran.
+        always: `after` is called too where it raised an error, with None as its output.
+    """
+    with contextlib.ExitStack() as hooks:
+        for name, module in modules:
+            if before is not None:
+                told = functools.partial(before, name)
+                hooks.callback(module.register_forward_pre_hook(told, with_kwargs=True).remove)
+            told = functools.partial(after, name)
+            hooks.callback(module.register_forward_hook(told, with_kwargs=True, always_call=always).remove)
+        yield
+
+
+def version_of(tensor: Any) -> int:
+    """How often a tensor was changed in place, -1 for one of inference mode: PyTorch does not count the changes there.
+
+    The same tensor with another version holds other values.
+    """
+    return -1 if tensor.is_inference() else int(tensor._version)
 
 
 def first_float(module: Any) -> Any:

@@ -68,10 +68,12 @@ class Weights:
         self._expected: dict[str, tuple[int, ...]] = {}
         self._ignored: list[str] = []
         self._renames: list[tuple[str, Callable[[str], str]]] = []
+        self._repeats: dict[str, str] = {}
+        self._inner: set[str] = set()
         self._sha256: str | None = None
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._stored(key) in self._arrays
+        return isinstance(key, str) and self._stored(self._key(key)) in self._arrays
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
@@ -81,7 +83,7 @@ class Weights:
 
     def __getitem__(self, key: str) -> np.ndarray:
         """The array as it was read, without recording that it was used."""
-        return self._arrays[self._stored(key)]
+        return self._arrays[self._stored(self._key(key))]
 
     def replaced(self, values: Mapping[str, np.ndarray]) -> "Weights":
         """A copy with other values for some of the keys that were taken.
@@ -92,6 +94,7 @@ class Weights:
         result = copy.copy(self)
         result._arrays, result._expected = dict(self._arrays), dict(self._expected)
         result._ignored, result._renames, result._sha256 = list(self._ignored), list(self._renames), None
+        result._repeats, result._inner = dict(self._repeats), set(self._inner)
         for key, array in values.items():
             old = self._arrays.get(self._stored(key))
             if old is None or old.size != array.size:
@@ -105,7 +108,15 @@ class Weights:
 
         Both are without the prefix. A key that is there counts before its other name; messages use the source's names.
         """
-        self._renames.append((prefix, rename))
+        self._renames.append((self._key(prefix), rename))
+
+    def repeated(self, module: str, of: str) -> None:
+        """Says that `module` is another name of the module `of`: keys below it are those below `of`."""
+        self._repeats[module] = of
+
+    def inner(self, layer: str) -> None:
+        """Says that keys of a layer `<module>.<layer>` are those of the module itself, where it has none of its own."""
+        self._inner.add(layer)
 
     @property
     def sha256(self) -> str:
@@ -122,7 +133,7 @@ class Weights:
 
     def shape(self, key: str) -> tuple[int, ...] | None:
         """The shape of an array where it is known: a bare .wts knows only the number of values."""
-        key = self._stored(key)
+        key = self._stored(self._key(key))
         if key not in self._arrays:
             return None
         if key in self.metadata.get("shapes", {}):
@@ -131,12 +142,12 @@ class Weights:
 
     def eps(self, module: str) -> float | None:
         """The BatchNorm eps that gen_wts found for a module, or None where the checkpoint did not tell."""
-        stored = self._stored(f"{module}.running_var").removesuffix(".running_var")
+        stored = self._stored(self._key(f"{module}.running_var")).removesuffix(".running_var")
         return self.metadata.get("eps", {}).get(stored)
 
     def activation(self, conv: str) -> str | None:
         """The activation that gen_wts found behind a convolution, such as "SiLU", "Identity" or "LeakyReLU(0.1)"."""
-        stored = self._stored(f"{conv}.weight").removesuffix(".weight")
+        stored = self._stored(self._key(f"{conv}.weight")).removesuffix(".weight")
         return self.metadata.get("activation", {}).get(stored)
 
     def take(self, key: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -144,10 +155,11 @@ class Weights:
 
         If it is missing or has another shape, zeros of `shape` stand in for it and `problems` tells.
         """
-        shape = tuple(int(n) for n in shape)
+        key, shape = self._key(key), tuple(int(n) for n in shape)
         if min(shape, default=1) < 1:
             raise WeightsError(f"{key} was asked for in the shape {shape}: sizes must be positive.")
-        self._expected[key] = shape
+        if key not in self._expected or key not in self or not self._mismatch(key, self._expected[key]):
+            self._expected[key] = shape  # else an earlier shape did not fit, which `problems` must tell
         stored = self._stored(key)
         if stored != key:
             self._sha256 = None
@@ -159,7 +171,7 @@ class Weights:
 
     def ignore(self, pattern: str) -> None:
         """Says that keys matching the glob `pattern` are knowingly left unused."""
-        self._ignored.append(pattern)
+        self._ignored.append(self._key(pattern))
 
     def unused(self) -> list[str]:
         """Keys that were neither taken nor ignored."""
@@ -192,6 +204,15 @@ class Weights:
                 "`python tools/gen_wts.py CHECKPOINT --dry-run` lists a checkpoint's keys; --skip leaves some out."
             )
         return "\n".join(parts)
+
+    def _key(self, key: str) -> str:
+        """The key that a module's further calls and its first one share."""
+        for module, of in reversed(self._repeats.items()):  # a call within a call was told after that one
+            if key.startswith(f"{module}."):
+                key = of + key.removeprefix(module)
+        module, _, weight = key.rpartition(".")
+        outer, _, layer = module.rpartition(".")
+        return f"{outer}.{weight}" if layer in self._inner and key not in self._arrays else key
 
     def _stored(self, key: str) -> str:
         """The name that the source has for `key`; `key` if it has none."""

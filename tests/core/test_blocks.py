@@ -6,8 +6,7 @@ import torch
 from torch.nn import functional as F
 
 import netdefs
-from netdefs.core.blocks import adaptive_avg_pool, layer_norm, make_divisible
-from netdefs.core.errors import NetworkError
+from netdefs.core.blocks import layer_norm, make_divisible
 
 
 def run(define, x, weights=None, **options):
@@ -15,20 +14,6 @@ def run(define, x, weights=None, **options):
     net.finish(net.output(define(net, net.input("input", ((1, 2, 4), *x.shape[1:]))), "y"))
     with netdefs.build(net, target="cpu") as engine:
         return engine.run({"input": x})["y"]
-
-
-@pytest.mark.parametrize("shape", [(14, 21), (7, 7), (3, 5), (9, 30), (1, 8)], ids=str)
-def test_adaptive_avg_pool(shape):
-    x = np.random.default_rng(0).standard_normal((2, 3, *shape), dtype=np.float32)
-    expected = F.adaptive_avg_pool2d(torch.from_numpy(x), 7).numpy()
-    np.testing.assert_allclose(run(lambda net, x: adaptive_avg_pool(net, x, "pool", 7), x), expected, atol=1e-6)
-
-
-def test_adaptive_avg_pool_needs_a_fixed_size():
-    net = netdefs.Network()
-    x = net.input("input", (1, 3, (8, 8, 16), 8))
-    with pytest.raises(NetworkError, match="adaptive_avg_pool 'pool' needs a fixed size along axis 2"):
-        adaptive_avg_pool(net, x, "pool", 7)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -1,18 +1,18 @@
-"""Layers with weights: convolution, deconvolution, batch norm, linear."""
+"""Convolutions and deconvolutions, with their weights looked up, given, or with a batch norm folded in."""
 
 from typing import Any
 
 import numpy as np
 
 from netdefs.core.errors import NetworkError
+from netdefs.core.layers.batch_norm import BatchNorm
 from netdefs.core.layers.quantized import Operand
-from netdefs.core.layers.shaping import Shaping
-from netdefs.core.scope import IntPair, Layer, Tensor, configure, pair
-from netdefs.core.weights import COUNTER
+from netdefs.core.layers.reshaping import sizes_of
+from netdefs.core.scope import IntPair, Layer, Tensor, configure, describe, pair
 
 
-class Convolutions(Shaping):
-    """Layers with weights. A layer and its output carry the exact name of the PyTorch module."""
+class Convolutions(BatchNorm):
+    """Convolutions. A layer and its output carry the exact name of the PyTorch module."""
 
     fold_bn: bool
 
@@ -35,8 +35,7 @@ class Convolutions(Shaping):
         """
         scope = self.module(name)
         shape = (out_channels, self._channels_per_group(x, scope.path, groups), *pair(kernel))
-        weight = self.weights.take(scope.path_of("weight"), shape)
-        offset = self.weights.take(scope.path_of("bias"), (out_channels,)) if bias else None
+        weight, offset = scope._parameters(shape, out_channels if bias else 0)
         options = (stride, padding, dilation, groups)
         return self.convolution(x, name, out_channels, kernel, weight, offset, *options, of=bn)
 
@@ -69,6 +68,45 @@ class Convolutions(Shaping):
         _configure(layer, stride, padding, dilation, groups)
         return self.computed(self.layer(layer, name, operand.tensor))
 
+    def conv1d(
+        self,
+        x: Tensor,
+        name: str | None,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> Tensor:
+        """`nn.Conv1d`: (N, C, L) -> (N, out_channels, L'). Weights: `name.weight`, `name.bias`.
+
+        TensorRT convolves pictures: it is one of a single row, `name.conv`.
+        """
+        scope, path = self.module(name), self.path_of(name)
+        if len(x.shape) != 3:
+            raise NetworkError(f"{path}: conv1d takes (N, C, L), not {describe(x)}.")
+        shape = (out_channels, self._channels_per_group(x, path, groups), kernel)
+        weight, offset = scope._parameters(shape, out_channels if bias else 0)
+        n, channels, length = sizes_of(x)
+        row = self._reshape(x, self.child(name, "row"), [n, channels, 1, length])
+        options = ((1, stride), (0, padding), (1, dilation), groups)
+        key = self.child(name, "weight")
+        out = self.convolution(
+            row,
+            self.child(name, "conv"),
+            out_channels,
+            (1, kernel),
+            weight[:, :, None],
+            offset,
+            *options,
+            of=name,
+            key=key,
+        )
+        n, _, _, length = sizes_of(out)
+        return self._reshape(out, name, [n, out_channels, length])
+
     def deconv(
         self,
         x: Tensor,
@@ -88,8 +126,8 @@ class Convolutions(Shaping):
         in_channels = self._channels_per_group(x, scope.path, groups) * groups
         if out_channels % groups:
             raise NetworkError(f"{scope.path}: groups={groups} does not divide {out_channels} output channels.")
-        weight = self.weights.take(scope.path_of("weight"), (in_channels, out_channels // groups, *pair(kernel)))
-        offset = self.weights.take(scope.path_of("bias"), (out_channels,)) if bias else None
+        shape = (in_channels, out_channels // groups, *pair(kernel))
+        weight, offset = scope._parameters(shape, out_channels if bias else 0)
         window = (pair(kernel), stride, pair(padding), pair(output_padding))
         return self.deconvolution(x, name, out_channels, *window, weight, offset, groups, dilation, of=bn)
 
@@ -140,41 +178,6 @@ class Convolutions(Shaping):
             return out
         return self.computed(self.layer(self.definition.add_cast(out, trt.bfloat16), name, out))
 
-    def batch_norm(self, x: Tensor, name: str | None, eps: float = 1e-5, conv: str | None = None) -> Tensor:
-        """`nn.BatchNorm*d` in eval mode, over axis 1 of any rank >= 2.
-
-        `eps` is the variant's; where gen_wts found the checkpoint's own, that counts. Weights: `name.weight`,
-        `name.bias`, `name.running_mean`, `name.running_var`. `conv` is the convolution before it, if there is one: see
-        there.
-        """
-        scale, shift = self.batch_norm_terms(name, self.known_size(x, 1, f"batch_norm {name!r}"), eps)
-        path, trt = self.path_of(name), self.trt
-        (x,) = self.typed(name, x, of=conv)
-        layer = self.definition.add_scale_nd(
-            x,
-            trt.ScaleMode.CHANNEL,
-            self.convert(shift, x.dtype, f"{path}'s shift"),
-            self.convert(scale, x.dtype, f"{path}'s scale"),
-            trt.Weights(x.dtype),
-            1,
-        )
-        return self.derived(self.layer(layer, name, x), x)
-
-    def batch_norm_terms(self, name: str | None, channels: int, eps: float) -> tuple[np.ndarray, np.ndarray]:
-        """A batch norm as y = x * scale + shift, both (channels,) float64."""
-        scope = self.module(name)
-        scope.ignore(COUNTER)
-        known = self.weights.eps(scope.path)
-        gamma, beta, mean, var = (
-            self.weights.take(scope.path_of(key), (channels,)).astype(np.float64)
-            for key in ("weight", "bias", "running_mean", "running_var")
-        )
-        variance = var + (eps if known is None else known)
-        if not (variance > 0).all():
-            raise NetworkError(f"{scope.path}: running_var + eps must be positive; its smallest is {variance.min():g}.")
-        scale = gamma / np.sqrt(variance)
-        return scale, beta - mean * scale
-
     def folded_conv(
         self,
         x: Tensor,
@@ -190,11 +193,8 @@ class Convolutions(Shaping):
         eps: float = 1e-5,
     ) -> Tensor:
         """A convolution with its batch norm folded in, in float64. It is called `bn`; `conv` has no layer."""
-        scope = self / conv
-        shape = (out_channels, self._channels_per_group(x, scope.path, groups), *pair(kernel))
-        weight = self.weights.take(scope.path_of("weight"), shape)
-        offset = self.weights.take(scope.path_of("bias"), (out_channels,)) if bias else None
-        weight, offset = self._folded(conv, bn, weight, offset, eps, axis=0)
+        shape = (out_channels, self._channels_per_group(x, self.path_of(conv), groups), *pair(kernel))
+        weight, offset = self._folded(conv, bn, shape, bias, eps, axis=0)
         options = (stride, padding, dilation, groups, conv, f"{conv}.weight")
         return self.convolution(x, bn, out_channels, kernel, weight, offset, *options)
 
@@ -212,11 +212,8 @@ class Convolutions(Shaping):
         eps: float = 1e-5,
     ) -> Tensor:
         """A deconvolution with its batch norm folded in, as `folded_conv`."""
-        scope = self / deconv
-        shape = (self._channels_per_group(x, scope.path, 1), out_channels, *pair(kernel))
-        weight = self.weights.take(scope.path_of("weight"), shape)
-        offset = self.weights.take(scope.path_of("bias"), (out_channels,)) if bias else None
-        weight, offset = self._folded(deconv, bn, weight, offset, eps, axis=1)
+        shape = (self._channels_per_group(x, self.path_of(deconv), 1), out_channels, *pair(kernel))
+        weight, offset = self._folded(deconv, bn, shape, bias, eps, axis=1)
         window = (pair(kernel), stride, pair(padding), pair(output_padding))
         return self.deconvolution(x, bn, out_channels, *window, weight, offset, of=deconv, key=f"{deconv}.weight")
 
@@ -224,37 +221,21 @@ class Convolutions(Shaping):
         """Whether the batch norm `bn` becomes a part of the convolution `conv` of x."""
         return self.fold_bn or self.choice(bn, x, of=conv, quantizable=True).quantized is not None
 
-    def linear(self, x: Tensor, name: str | None, out_features: int, bias: bool = True) -> Tensor:
-        """`nn.Linear` over the last axis: (..., in_features) -> (..., out_features). Weights: `name.weight`, `bias`."""
-        scope = self.module(name)
-        rank = len(x.shape)
-        in_features = self.known_size(x, rank - 1, f"linear {name!r}")
-        ones = (1,) * (rank - 2)
-        op = self.trt.MatrixOperation
-        weight = self.weights.take(scope.path_of("weight"), (out_features, in_features))
-        weight = weight.reshape(*ones, *weight.shape)
-        (operand,) = self.operands(name, "linear", x)
-        x, key = operand.tensor, self.child(name, "weight")
-        if operand.kind is None:
-            kernel = self.constant(weight, key, like=x)
-        else:
-            kernel = self.quantized_weight(scope.path, weight, self.path_of(key), rank - 2, operand)
-        product = self.definition.add_matrix_multiply(x, op.NONE, kernel, op.TRANSPOSE)
-        out = self.computed(self.layer(product, self.child(name, "matmul") if bias else name, x, kernel))
-        if not bias:
-            return out
-        offset = self.weights.take(scope.path_of("bias"), (out_features,)).reshape(*ones, 1, out_features)
-        shift = self.constant(offset, self.child(name, "bias"), like=x)
-        total = self.definition.add_elementwise(out, shift, self.trt.ElementWiseOperation.SUM)
-        return self.computed(self.layer(total, name, out, shift))
+    def _parameters(self, shape: tuple[int, ...], biases: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The weight of the module whose scope this is, and its bias, None if it has 0 of them."""
+        return self.parameter("weight", shape), self.parameter("bias", (biases,)) if biases else None
 
     def _folded(
-        self, conv: str, bn: str, weight: np.ndarray, bias: np.ndarray | None, eps: float, axis: int
+        self, conv: str, bn: str, shape: tuple[int, ...], bias: bool, eps: float, axis: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Weight and bias, float64, of a convolution `conv` that does what the batch norm `bn` does behind it."""
-        scale, shift = self.batch_norm_terms(bn, int(weight.shape[axis]), eps)
-        if bias is not None:
-            shift += bias * scale
+        """Weight and bias, float64, of a convolution `conv` that does what the batch norm `bn` does behind it.
+
+        `axis` of the weight is that of the output channels.
+        """
+        weight, offset = (self / conv)._parameters(shape, shape[axis] if bias else 0)
+        scale, shift = self.batch_norm_terms(bn, shape[axis], eps)
+        if offset is not None:
+            shift += offset * scale
         self.folded[self.path_of(conv)] = self.path_of(bn)
         self.quantization.factors[self.path_of(f"{conv}.weight")] = np.abs(scale)
         return weight * scale.reshape([-1 if i == axis else 1 for i in range(weight.ndim)]), shift
