@@ -1,7 +1,7 @@
 """Every variant of the zoo: size, error against PyTorch, times to compile and run. Makes docs/models.md.
 
-python benchmarks/zoo.py                # measures small networks that zoo.json lacks, and writes docs/models.md
-python benchmarks/zoo.py resnet50 ...   # measures these, again and of any size
+python benchmarks/zoo.py                # sizes of all; measures small networks that zoo.json lacks; docs/models.md
+python benchmarks/zoo.py resnet50 ...   # measures these, again and of any size, and keeps the other rows
 python benchmarks/zoo.py --check        # measures nothing; fails if docs/models.md is not what zoo.json says
 """
 
@@ -67,13 +67,17 @@ def main() -> int:
             return 0
         print(f"{PAGE} is out of date: run python benchmarks/zoo.py")
         return 1
+    if unknown := [variant for variant in arguments.variants if variant not in known]:
+        parser.error(f"the zoo has no {', '.join(unknown)}; docs/models.md lists its variants")
     torch.set_num_threads(1)
-    for variant, model in track(list(known.items())):
+    # The page has a row for each: one that zoo.json lacks gets its size, also when others are asked for.
+    wanted = [v for v in known if v in arguments.variants or v not in found] if arguments.variants else list(known)
+    for variant in track(wanted):
+        model, old = known[variant], found.get(variant, {})
         facts = facts_of(model, variant)
-        old = found.get(variant, {})
-        usual = "error" in old or facts["operations"] > LARGEST
-        times = measure(model, variant) if variant in arguments.variants or not (arguments.variants or usual) else {}
-        found[variant] = {**old, **facts, **times}
+        lacking = "error" not in old and facts["operations"] <= LARGEST
+        asked = variant in arguments.variants if arguments.variants else lacking
+        found[variant] = {**old, **facts, **(measure(model, variant) if asked else {})}
         with atomic_write(MEASURED) as file:
             file.write((json.dumps({name: found[name] for name in known if name in found}, indent=1) + "\n").encode())
     with atomic_write(PAGE) as file:

@@ -1,6 +1,7 @@
-"""The `netdefs` command: list, build, run, diff, capture, onnx, draw, quantize.
+"""The `netdefs` command: list, build, run, diff, capture, onnx, draw, quantize, scaffold.
 
-Exit codes: 0 all is well; 1 `diff` found a layer out of tolerance; 2 something was asked for that can't be done.
+Exit codes: 0 all is well; 1 `diff` found a layer out of tolerance, or a draft of `scaffold`'s is not clean; 2 something
+was asked for that can't be done.
 """
 
 import argparse
@@ -9,11 +10,11 @@ import sys
 from collections.abc import Sequence
 
 import netdefs
-from netdefs.commands import build, capture, diff, draw, list, onnx, quantize, run
+from netdefs.commands import build, capture, diff, draw, list, onnx, quantize, run, scaffold
 from netdefs.core.errors import NetdefsError
 
 OK, BAD, INTERRUPTED = 0, 2, 130
-COMMANDS = (list, build, run, diff, capture, onnx, draw, quantize)
+COMMANDS = (list, build, run, diff, capture, onnx, draw, quantize, scaffold)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

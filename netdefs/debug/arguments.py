@@ -1,4 +1,4 @@
-"""PyTorch's module as `compare` and `capture` are given it, and its arguments by name."""
+"""What `compare` and `capture` are both given: PyTorch's module, its arguments by name, inputs, layers."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -48,6 +48,23 @@ def checked(module: Any) -> Any:
             f"The module has no values: {empty} is on the device 'meta'. Make it on the CPU and load its weights."
         )
     return inner
+
+
+def is_several(inputs: Any) -> bool:
+    """Whether these are several inputs, one after another: a tuple holds the arguments of one."""
+    return isinstance(inputs, Sequence) and not isinstance(inputs, tuple | str | bytes)
+
+
+def patterns_of(layers: Any, least: int = 0) -> list[str]:
+    """The globs that `layers=` gives, `least` or more.
+
+    Raises:
+        CompareError: it is neither a string nor a sequence of so many.
+    """
+    patterns = [layers] if isinstance(layers, str) else list(layers) if isinstance(layers, Sequence) else [layers]
+    if len(patterns) < least or not all(isinstance(pattern, str) for pattern in patterns):
+        raise CompareError(f"layers={layers!r}: it is a name or a glob such as 'layer1.*', or a list of these.")
+    return patterns
 
 
 def _hint(module: Any) -> str:

@@ -16,14 +16,13 @@ from netdefs.core.errors import CompareError, FileError
 from netdefs.core.optional import require
 from netdefs.core.scope import near
 from netdefs.core.version import __version__
-from netdefs.debug.arguments import in_order
+from netdefs.debug.arguments import in_order, is_several, patterns_of
 from netdefs.debug.reference import Reference
 from netdefs.debug.samples import LEAST, MOST, sample
 from netdefs.debug.scan import Scan
 from netdefs.debug.stored import describe_modules, describe_weights
-from netdefs.debug.writer import Writer
+from netdefs.debug.writer import FORMAT, Writer
 
-FORMAT = 1  # of the metadata
 SUFFIX = ".safetensors"
 
 
@@ -57,7 +56,7 @@ def capture(
         CompareError: the module can't run on the inputs, or an argument makes no sense.
         FileError: the file has another ending, or can't be written.
     """
-    patterns = _patterns(layers)
+    patterns = patterns_of(layers, least=1)
     if Path(path).suffix.lower() != SUFFIX:
         raise FileError(f"{path}: a capture is a {SUFFIX}, by the ending of its name.")
     if samples is not None and (
@@ -66,12 +65,12 @@ def capture(
         raise CompareError(f"samples={samples!r}: it is how many values of each tensor to keep, {LEAST} to {MOST}.")
     if weights not in (None, True, False):
         raise CompareError(f"weights={weights!r}: it is True, False or None.")
-    several = isinstance(inputs, Sequence) and not isinstance(inputs, tuple | str | bytes)
+    several = is_several(inputs)
     given = list(inputs) if several else [inputs]
     if not given:
         raise CompareError("inputs is an empty list: give it at least one input.")
-    labels = list(getattr(inputs, "labels", [""] * len(given)))
-    first = Reference(module, [])
+    labels = list(getattr(inputs, "labels", [""] * len(given)))  # `Several` has them
+    about = Reference(module, [])  # it is not run
     with Writer(path) as writer:
         runs = [_run(writer, f"{i}/", module, one, patterns, samples) for i, one in enumerate(given)]
         keep = samples is None if weights is None else weights
@@ -80,14 +79,14 @@ def capture(
                 "format": FORMAT,
                 "netdefs": __version__,
                 "torch": str(require("torch", "torch").__version__),
-                "module": type(first.module).__name__,
-                "dtype": first.dtype,
-                "training": first.training,
+                "module": type(about.module).__name__,
+                "dtype": about.dtype,
+                "training": about.training,
                 "samples": samples,
                 "layers": patterns,
                 "several": several,
-                "weights": describe_weights(writer, first.state_dict(), keep),
-                "modules": describe_modules(first.module) if keep else {},
+                "weights": describe_weights(writer, about.state_dict(), keep),
+                "modules": describe_modules(about.module) if keep else {},
                 "runs": [{**run, "label": label} for run, label in zip(runs, labels, strict=True)],
             }
         )
@@ -121,9 +120,8 @@ def _run(
     digest = reference.observe(kept if samples is None else (), [*kept, *returned], sink, arguments)
     notes = list(scan.notes)
     if digest != scan.digest:
-        first = reference.first_random()
-        where = f"{first} is the first module that is random" if first else "something in it is random"
-        notes.append(f"PyTorch's output was not the same twice on one input: {where}, and can't agree.")
+        why = reference.randomness()
+        notes.append(f"PyTorch's output was not the same twice on one input: {why}, and can't agree.")
     return {
         "inputs": places,
         "named": isinstance(inputs, Mapping),
@@ -143,13 +141,6 @@ def _kept(scan: Scan, patterns: Sequence[str]) -> list[str]:
             raise CompareError(f"layers={pattern!r} fits no module that returns a tensor.{near(pattern, names)}")
     chosen = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
     return list(dict.fromkeys(n if n in scan.modules else scan.operations[n].same_as for n in chosen))
-
-
-def _patterns(layers: Any) -> list[str]:
-    found = [layers] if isinstance(layers, str) else list(layers) if isinstance(layers, Sequence) else [layers]
-    if not found or not all(isinstance(pattern, str) for pattern in found):
-        raise CompareError(f"layers={layers!r}: it is a name or a glob such as 'layer1.*', or a list of these.")
-    return found
 
 
 def _arrays(inputs: Any, module: Any) -> dict[str, np.ndarray]:

@@ -5,7 +5,6 @@ import difflib
 from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 from netdefs.core.errors import CompareError
 from netdefs.core.scope import near
@@ -14,18 +13,6 @@ from netdefs.debug.scan import Scan
 from netdefs.debug.subject import Subject
 
 ALIKE = 50  # so many layers are looked at for a module of a similar name
-
-
-def patterns_of(layers: Any) -> list[str]:
-    """The globs that `compare(layers=)` gives.
-
-    Raises:
-        CompareError: it is neither a string nor a sequence of them.
-    """
-    patterns = [layers] if isinstance(layers, str) else list(layers) if isinstance(layers, Sequence) else [layers]
-    if not all(isinstance(pattern, str) for pattern in patterns):
-        raise CompareError(f"layers={layers!r}: it is a name or a glob such as 'layer1.*', or a list of these.")
-    return patterns
 
 
 def choose(matching: Matching, patterns: Sequence[str], subject: Subject, scan: Scan) -> list[Pair]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from netdefs.core.errors import CompareError, InputError
 from netdefs.debug.aggregate import Aggregate
-from netdefs.debug.choosing import patterns_of
+from netdefs.debug.arguments import patterns_of
 from netdefs.debug.deployed import FUSED, check_target, deployed
+from netdefs.debug.gaps import gaps_in_words
 from netdefs.debug.inputs import Feeds, InputFinding, merged
 from netdefs.debug.loaded import check_weights
 from netdefs.debug.match import Pair, Unmatched
@@ -99,7 +100,7 @@ def compare(
         )
     limits = tolerance_for(subject.precision, tolerance)
     options = Options(tuple(patterns_of(layers)), mode, limits, start, end, details, yardstick)
-    feeds = Feeds(inputs, module_inputs, subject.inputs, subject.profile, torch_module)
+    feeds = Feeds(inputs, module_inputs, subject.given, subject.profile, torch_module)
     session = Session(subject, torch_module, options, feeds)
     with deployed(subject, target, observe, limits.chained, len(feeds) > 1):
         rows, findings = _measure(session)
@@ -108,7 +109,8 @@ def compare(
     session.explain(rows)
     unseen = subject.deployment.unseen if subject.deployment is not None else ()
     observer = subject.deployment.observer() if subject.deployment is not None else None
-    for text in (observer.text if observer is not None else "", in_words(rows, subject.precision)):
+    said = [observer.text] if observer is not None else []
+    for text in (*said, in_words(rows, subject.precision), gaps_in_words(subject.gaps)):
         if text:
             session.note(text)
     failed = [row for row in rows if row.isolated_error]
@@ -131,12 +133,12 @@ def compare(
         labels=[label for label in feeds.labels if label],
         samples=torch_module.samples if isinstance(torch_module, Recording) else None,
         modules={name: seen.type for name, seen in plan.scan.modules.items()},
-        left_out=_layers(plan.matching.pairs) - _layers(rows),
+        left_out=_layer_count(plan.matching.pairs) - _layer_count(rows),
         session=session,
     )
 
 
-def _layers(found: Sequence[Pair | Row]) -> int:
+def _layer_count(found: Sequence[Pair | Row]) -> int:
     return sum(each.kind == "layer" for each in found)
 
 
@@ -159,9 +161,9 @@ def _open(path: str | os.PathLike[str], inputs: Any, module_inputs: Any, subject
             f"{which} was given, and {path} has the inputs that PyTorch's values were computed from: of others they "
             f"tell nothing. Leave {which} out, or capture on these."
         )
-    found = recording.inputs(list(subject.inputs))
+    found = recording.inputs(list(subject.given))
     try:
-        _ = Feeds(found, None, subject.inputs, subject.profile, path)[0]
+        _ = Feeds(found, None, subject.given, subject.profile, path)[0]
     except InputError as error:
         raise InputError(f"The input in {path} does not fit this network. {error}") from error
     return recording, found

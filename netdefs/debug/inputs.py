@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 
 from netdefs.core.errors import InputError
-from netdefs.debug.arguments import in_order
+from netdefs.debug.arguments import in_order, is_several
 from netdefs.debug.likeness import Likeness, liken
 from netdefs.engine import TensorInfo
 from netdefs.engine.base import BFLOAT16, Profile
@@ -120,7 +120,7 @@ class Feeds:
                 "they belong together one by one. A tuple holds the arguments of one input, a list several inputs."
             )
         self.labels = [f"input {i + 1} of {count}{f', {name}' * bool(name)}" for i, name in enumerate(names)]
-        if not _is_several(inputs):
+        if not is_several(inputs):
             self.labels = [""]
 
     def __len__(self) -> int:
@@ -223,15 +223,11 @@ def merged(found: list[InputFinding], more: list[InputFinding], label: str) -> l
     ]
 
 
-def _is_several(inputs: Any) -> bool:
-    return isinstance(inputs, Sequence) and not isinstance(inputs, tuple | str | bytes)
-
-
 def _listed(inputs: Any, which: str) -> tuple[Sequence[Any], list[str]]:
     """Inputs one by one, and the word that each has, if any."""
     if isinstance(inputs, Iterator):
         raise InputError(f"{which} can be gone through only once: pass list(...) of it.")
-    if not _is_several(inputs):
+    if not is_several(inputs):
         return [inputs], [""]
     if not len(inputs):
         raise InputError(f"{which} is an empty list: give it at least one input.")

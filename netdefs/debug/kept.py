@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from netdefs.core.optional import require
-from netdefs.debug.scan import Call, Sink, items_of
+from netdefs.debug.scan import Sink, Who, items_of
 from netdefs.debug.watch import Origins, is_tensor
-
-Who = str | Call
 
 
 class Kept:

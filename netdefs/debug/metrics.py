@@ -108,10 +108,10 @@ def measure(expected: np.ndarray, actual: np.ndarray, tolerance: float, floor: f
     count = expected.size - sums.left_out
     rms = math.sqrt(sums.ee / count) if count else 0.0
     error = math.sqrt(sums.dd / count) if count else 0.0
-    needed = math.inf if sums.one_sided else max(_ratio(error - floor, rms), 0.0)
+    needed = math.inf if sums.one_sided else max(ratio(error - floor, rms), 0.0)
     wrong = sums.one_sided
     for start, largest in sums.largest.items():
-        most = _ratio(largest / ELEMENT - floor, rms)
+        most = ratio(largest / ELEMENT - floor, rms)
         if most <= needed and most <= tolerance:
             continue  # for no value of the piece is it more
         piece = pieces.read(start)
@@ -127,9 +127,9 @@ def measure(expected: np.ndarray, actual: np.ndarray, tolerance: float, floor: f
         wrong += int(np.count_nonzero(ratios > tolerance))
     at = np.unravel_index(sums.at, expected.shape) if expected.size else ()
     return Metrics(
-        relative=math.inf if sums.one_sided else _ratio(error, rms),
+        relative=math.inf if sums.one_sided else ratio(error, rms),
         cosine=sums.cosine(),
-        sqnr_db=-math.inf if sums.one_sided else _decibels(error, rms),
+        sqnr_db=-math.inf if sums.one_sided else decibels(error, rms),
         max_abs=sums.worst,
         index=tuple(int(i) for i in at),
         expected=float(expected[at]) if expected.size else 0.0,
@@ -241,13 +241,15 @@ class _Sums:
         return max(-1.0, min(1.0, self.ea / math.sqrt(self.ee) / math.sqrt(self.aa)))
 
 
-def _ratio(error: float, size: float) -> float:
+def ratio(error: float, size: float) -> float:
+    """An error relative to a size; where that is 0, infinite, unless the error is 0 too."""
     if error == 0:
         return 0.0
     return error / size if size else math.copysign(math.inf, error)
 
 
-def _decibels(error: float, size: float) -> float:
+def decibels(error: float, size: float) -> float:
+    """Signal to noise of an error beside a size."""
     if error == 0:
         return math.inf
     return 20 * (math.log10(size) - math.log10(error)) if size else -math.inf

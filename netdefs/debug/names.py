@@ -15,7 +15,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from netdefs.debug.scan import Call, Part, Seen
+from netdefs.debug.scan import Call, Part, Seen, Who
 
 DUNDERS = {
     f"__{prefix}{dunder}__": word
@@ -59,7 +59,7 @@ class Made:
 
     call: Call
     within: bool
-    sources: Sequence["str | Call"]
+    sources: Sequence[Who]
     results: Mapping[str, Seen]
 
 
@@ -92,7 +92,7 @@ def named(
     found: dict[str, tuple[Part, Seen]] = {}
     names: dict[Call, list[str]] = {}
 
-    def give(name: str, maker: "str | Call", results: Mapping[str, Seen]) -> None:
+    def give(name: str, maker: Who, results: Mapping[str, Seen]) -> None:
         for item, seen in results.items():
             full = f"{name}.{item}" if item else name
             if full not in taken:

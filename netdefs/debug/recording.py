@@ -11,12 +11,11 @@ import numpy as np
 from netdefs.core.errors import CompareError, FileError, InputError
 from netdefs.core.optional import require
 from netdefs.debug.inputs import Several
-from netdefs.debug.samples import Sampled
+from netdefs.debug.samples import FACTS, Sampled
 from netdefs.debug.scan import Given, Scan, Sink
 from netdefs.debug.stored import Fingerprint, StoredState, stand_ins
-from netdefs.debug.writer import METADATA
+from netdefs.debug.writer import FORMAT, METADATA
 
-FORMAT = 1  # what `capture` writes
 WRITES = "netdefs.capture(module, inputs, path) writes one, on the machine that has the module."
 
 
@@ -187,7 +186,7 @@ class RecordedRun:
         before = (n for place in strange for n in self._scan.modules if self._same(place, self._place(n), False))
         return Given(not strange and not lacking, next(before, ""))
 
-    def first_random(self) -> str:
+    def randomness(self) -> str:
         """A file gives the same each time."""
         return ""
 
@@ -203,7 +202,7 @@ class RecordedRun:
         if not isinstance(place, Mapping):
             return self._recording.read(place)
         means = self._recording.read(place["channels"]) if place["channels"] else np.zeros(0)
-        facts = {key: place[key] for key in ("low", "high", "mean", "rms", "nan", "inf")}
+        facts = {name: place[name] for name in FACTS}
         return Sampled(tuple(place["shape"]), self._recording.read(place["values"]), channels=means, **facts)
 
     def _same(self, one: Any, other: Any, thorough: bool = True) -> bool:

@@ -17,11 +17,9 @@ from netdefs.core.torch_module import first_float, taken_by
 from netdefs.debug.arguments import checked
 from netdefs.debug.effective import effective_state
 from netdefs.debug.kept import Kept, copied
-from netdefs.debug.scan import RETURNED, Call, Given, Part, Scan, Seen, Sink, items_of, returned_values
+from netdefs.debug.scan import RETURNED, Given, Part, Scan, Seen, Sink, Who, items_of, returned_values
 from netdefs.debug.survey import Survey, describe
 from netdefs.debug.watch import Entered, Left, Origins, is_tensor, watch
-
-Who = str | Call
 
 
 class Reference:
@@ -183,10 +181,11 @@ class Reference:
             self._run(leave, None, enter, self._by_maker([name]).keys())
         return found[0] if found else Given(True)
 
-    def first_random(self) -> str:
-        """The first module that does not give the same twice on one input; "" if that is none."""
+    def randomness(self) -> str:
+        """In words, what does not give the same twice on one input: the first such module, if it is one."""
         one, other = self._digests(), self._digests()
-        return next((who for (who, a), (_, b) in zip(one, other, strict=False) if a != b), "")
+        first = next((who for (who, a), (_, b) in zip(one, other, strict=False) if a != b), "")
+        return f"{first} is the first module that is random" if first else "something in it is random"
 
     def _digests(self) -> list[tuple[str, str]]:
         """Every module that runs, with a hash of what it gives."""

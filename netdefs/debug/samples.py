@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from netdefs.debug.metrics import ELEMENT, Metrics, measure
+from netdefs.debug.metrics import ELEMENT, Metrics, decibels, measure, ratio
 
 LEAST, MOST = 16, 1 << 20  # how many values of a tensor one can ask for
+FACTS = ("low", "high", "mean", "rms", "nan", "inf")  # the numbers of a `Sampled`
 CHANNELS = 4096  # so many channels have a mean of their own, at most
 
 
@@ -45,7 +46,7 @@ class Sampled:
 
     def facts(self) -> dict[str, Any]:
         """All but the arrays, as a recording keeps it."""
-        return {name: getattr(self, name) for name in ("low", "high", "mean", "rms", "nan", "inf")}
+        return {name: getattr(self, name) for name in FACTS}
 
 
 def sample(array: np.ndarray, count: int) -> Sampled:
@@ -108,17 +109,17 @@ def measure_samples(expected: Sampled, actual: np.ndarray, tolerance: float, flo
     if ours.channels.size and ours.channels.size == expected.channels.size:
         bounds.append(math.sqrt(float(np.mean((ours.channels - expected.channels) ** 2))))
     extremes = [(abs(ours.low - expected.low), expected.low), (abs(ours.high - expected.high), expected.high)]
-    needed = [_share(bound - floor, expected.rms) for bound in bounds]
-    needed += [_share(off / ELEMENT - floor, abs(size) + expected.rms) for off, size in extremes]
+    needed = [ratio(bound - floor, expected.rms) for bound in bounds]
+    needed += [ratio(off / ELEMENT - floor, abs(size) + expected.rms) for off, size in extremes]
     if (ours.nan, ours.inf) != (expected.nan, expected.inf):
         needed.append(math.inf)
     most = max(found.needed, *needed)
-    relative = max(found.relative, *(_share(bound, expected.rms) for bound in bounds))
+    relative = max(found.relative, *(ratio(bound, expected.rms) for bound in bounds))
     at = positions(expected.size, expected.values.size)[found.index[0]] if found.index else 0
     return dataclasses.replace(
         found,
         relative=math.inf if most == math.inf else relative,
-        sqnr_db=-math.inf if most == math.inf else -20 * math.log10(relative) if relative else math.inf,
+        sqnr_db=-math.inf if most == math.inf else decibels(relative, 1.0),
         max_abs=max(found.max_abs, *(off for off, _ in extremes)),
         index=tuple(int(i) for i in np.unravel_index(at, expected.shape)) if expected.size else (),
         expected_nan=expected.nan,
@@ -128,9 +129,3 @@ def measure_samples(expected: Sampled, actual: np.ndarray, tolerance: float, flo
         ok=most <= tolerance,
         needed=most,
     )
-
-
-def _share(error: float, size: float) -> float:
-    if error <= 0:
-        return 0.0
-    return error / size if size else math.inf

@@ -18,10 +18,13 @@ class Call(NamedTuple):
     number: int
 
 
+Who = str | Call  # what gives a value: a module, by its name, or a call of a function
+
+
 class Part(NamedTuple):
     """What a module (by its name) or a call gave, or the part of it that is called `item`."""
 
-    maker: "str | Call"
+    maker: Who
     item: str = ""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from netdefs.core.errors import CompareError
 from netdefs.debug.causes import Search
 from netdefs.debug.choosing import choose, strangers
+from netdefs.debug.gaps import Filled
 from netdefs.debug.inputs import Feed, Feeds
 from netdefs.debug.match import Matching, Pair, match_layers, match_outputs
 from netdefs.debug.measurement import Measurement
@@ -74,7 +75,8 @@ class Session:
     """
 
     def __init__(self, subject: Subject, module: Any, options: Options, feeds: Feeds) -> None:
-        self.subject, self.options, self.feeds = subject, options, feeds
+        self.subject, self.options, self._given_feeds = subject, options, feeds
+        self.feeds = Filled(feeds, subject, self.reference) if subject.gaps else feeds
         self._module = module
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._ranked: dict[str, tuple[int, int]] = {}  # see Measurement
@@ -122,9 +124,8 @@ class Session:
         if reference.replayed and not all(row.ok for row in rows):
             digest = reference.stream((), measurement.receive)  # it ran once so far, and may do otherwise now
         if known is None and digest != plan.scan.digest:
-            first = reference.first_random()
-            where = f"{first} is the first module that is random" if first else "something in it is random"
-            self.note(f"PyTorch's output is not the same twice on one input: {where}, and can't agree.")
+            why = reference.randomness()
+            self.note(f"PyTorch's output is not the same twice on one input: {why}, and can't agree.")
         if reference.training:
             self.note("The module was in training mode; it was compared in eval mode, as it would be deployed.")
         if reference.dtype != "float32":
@@ -145,7 +146,7 @@ class Session:
         named = {name for plan in self._plans.values() for name in plan.scan.operations}
         if self.options.mode == "isolated" and any(not row.ok and row.name in named for row in rows):
             options = dataclasses.replace(self.options, mode="chained")
-            chained = Session(self.subject, self._module, options, self.feeds)
+            chained = Session(self.subject, self._module, options, self._given_feeds)
             rows = [row for feed in self.feeds for row in chained.measure(feed)]
         wrong = [row for row in rows if row.chained_shape is not None or (row.chained and not row.chained.ok)]
         suspects = [row.name for row in wrong if row.name in named]

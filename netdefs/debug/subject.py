@@ -43,6 +43,7 @@ class Subject:
         graph: what ONNX Runtime executes; None for an engine that only runs as a whole.
         engine: that engine.
         deployment: what runs it from its inputs on, if that is not ONNX Runtime on this graph.
+        gaps: inputs that stand for what is not defined yet.
         source: what `compare` was given: a network, a definition or an engine.
     """
 
@@ -64,7 +65,13 @@ class Subject:
     graph: Graph | None = None
     engine: Engine | None = None
     deployment: Deployment | None = None
+    gaps: tuple[str, ...] = ()
     source: Any = None
+
+    @property
+    def given(self) -> dict[str, TensorInfo]:
+        """The inputs that a comparison is given: those that are no gaps."""
+        return {name: info for name, info in self.inputs.items() if name not in self.gaps}
 
     def as_typed(self, tensor: str, array: np.ndarray) -> np.ndarray:
         """PyTorch's value of a tensor as the network would hold it: rounded to the tensor's type."""
@@ -144,6 +151,7 @@ def _of_model(lean: Lean, info: Mapping[str, Any], profile: Profile) -> Subject:
         marked=frozenset(value.name for value in model.graph.output if value.name in read),
         passed_on={value.name: _passed_on(value.name, made) for value in model.graph.output},
         folded=dict(info.get("folded", {})),
+        gaps=tuple(info.get("gaps", ())),
         graph=Graph(emulate.emulate(model) if emulate.needs_emulation(model) else model, lean.values),
     )
 
@@ -156,8 +164,9 @@ def _of_engine(engine: Engine) -> Subject:
         profile=dict(engine.profile),
         outputs={name: tuple(info.shape) for name, info in engine.outputs.items()},
         tensors=dict.fromkeys(engine.outputs, "engine output"),
-        types={name: str(info.dtype) for name, info in engine.outputs.items()},
+        types={name: str(info.dtype) for name, info in (*engine.inputs.items(), *engine.outputs.items())},
         folded=dict(engine.info.get("folded", {})),
+        gaps=tuple(engine.info.get("gaps", ())),
         engine=engine,
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from netdefs.core.optional import require
 from netdefs.debug.names import Made, named
-from netdefs.debug.scan import Call, Part, Seen, items_of, parts_of
+from netdefs.debug.scan import Call, Part, Seen, Who, items_of, parts_of
 from netdefs.debug.watch import Origins, is_tensor, is_torchs
 
 
@@ -27,18 +27,18 @@ class Survey:
         self._layers = {name for name, child in module.named_modules() if is_torchs(child)}
         self._parts: dict[str, dict[str, Seen]] = {}
         self._made: list[Made] = []
-        self._sources: dict[Call, list[str | Call]] = {}
-        self._finished: dict[str | Call, int] = {}
+        self._sources: dict[Call, list[Who]] = {}
+        self._finished: dict[Who, int] = {}
         self._events = 0
 
-    def entered(self, who: str | Call, tensors: list[Any]) -> None:
+    def entered(self, who: Who, tensors: list[Any]) -> None:
         """Remembers what returned the one tensor that a function is given."""
         if isinstance(who, Call):
             parameter = require("torch", "torch").nn.Parameter
             values = [tensor for tensor in tensors if not isinstance(tensor, parameter)]
             self._sources[who] = list(self.origins.of(values[0])) if len(values) == 1 else []
 
-    def left(self, who: str | Call, called: Any, output: Any) -> None:
+    def left(self, who: Who, called: Any, output: Any) -> None:
         """Looks at what a module or function returned."""
         self._events += 1
         self._finished[who] = self._events

@@ -12,21 +12,21 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from netdefs.core.optional import require
-from netdefs.core.torch_module import evaluating
+from netdefs.core.torch_module import evaluating, hooked, version_of
 from netdefs.debug.names import word_of
-from netdefs.debug.scan import Call, returned_values
+from netdefs.debug.scan import Call, Who, returned_values
 
-Entered = Callable[["str | Call", list[Any]], None]
-Left = Callable[["str | Call", Any, Any], None]
+Entered = Callable[[Who, list[Any]], None]
+Left = Callable[[Who, Any, Any], None]
 
 
 def watch(
     module: Any,
     arguments: Sequence[Any],
     left: Left,
-    leaving: Collection["str | Call"] | None = None,
+    leaving: Collection[Who] | None = None,
     entered: Entered | None = None,
-    entering: Collection["str | Call"] | None = None,
+    entering: Collection[Who] | None = None,
     functions: bool = True,
 ) -> Any:
     """Runs `module(*arguments)` in eval mode without gradients, and returns what it returns.
@@ -51,22 +51,19 @@ def watch(
             with stack.quiet():
                 observed.enter(name, [*given, *named.values()])
 
-    def after(name: str, called: Any, _: Any, output: Any) -> None:
+    def after(name: str, called: Any, _: Any, __: Any, output: Any) -> None:
         if observed.wants_exit(name):
             with stack.quiet():
                 left(name, called, output)
         stack.pop(name)
 
-    with contextlib.ExitStack() as exits:
-        for name, child in module.named_modules():
-            if name and (functions or observed.wants_entry(name) or observed.wants_exit(name)):
-                hook = functools.partial(before, name)
-                exits.callback(child.register_forward_pre_hook(hook, with_kwargs=True).remove)
-                exits.callback(child.register_forward_hook(functools.partial(after, name), always_call=True).remove)
-        exits.enter_context(evaluating(module))
-        exits.enter_context(torch.no_grad())
-        if functions:
-            exits.enter_context(_mode(stack, observed))
+    seen = [
+        (name, child)
+        for name, child in module.named_modules()
+        if name and (functions or observed.wants_entry(name) or observed.wants_exit(name))
+    ]
+    functions_seen = _mode(stack, observed) if functions else contextlib.nullcontext()
+    with hooked(seen, before, after, always=True), evaluating(module), torch.no_grad(), functions_seen:
         return module(*arguments)
 
 
@@ -74,23 +71,23 @@ class Origins:
     """Recognizes a tensor that was returned before: the same object, unchanged since."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Any, int, list[str | Call]]] = {}
+        self._known: dict[int, tuple[Any, int, list[Who]]] = {}
 
-    def of(self, tensor: Any) -> "list[str | Call]":
+    def of(self, tensor: Any) -> list[Who]:
         """Who returned it, the first one first."""
         if tensor.is_inference():
             return []  # PyTorch does not count the changes of these
         # A dead tensor's id and memory are used again. Only a living one can be the same object.
         reference, version, names = self._known.get(id(tensor), (lambda: None, 0, []))
-        return names if reference() is tensor and version == tensor._version else []
+        return names if reference() is tensor and version == version_of(tensor) else []
 
-    def add(self, tensor: Any, who: "str | Call") -> None:
+    def add(self, tensor: Any, who: Who) -> None:
         """Remembers that `who` returned it."""
         if tensor.is_inference():
             return
         names = self.of(tensor)
         if not names:
-            self._known[id(tensor)] = (weakref.ref(tensor), tensor._version, [who])
+            self._known[id(tensor)] = (weakref.ref(tensor), version_of(tensor), [who])
         elif who not in names:
             names.append(who)
 
@@ -106,23 +103,22 @@ class _Observers:
     def __init__(
         self,
         left: Left,
-        leaving: Collection["str | Call"] | None,
+        leaving: Collection[Who] | None,
         entered: Entered | None,
-        entering: Collection["str | Call"] | None,
+        entering: Collection[Who] | None,
     ) -> None:
         self.left, self._leaving, self._entered = left, leaving, entered
         self._entering = () if entered is None else entering
 
-    def wants_entry(self, who: "str | Call") -> bool:
+    def wants_entry(self, who: Who) -> bool:
         return self._entering is None or who in self._entering
 
-    def wants_exit(self, who: "str | Call") -> bool:
+    def wants_exit(self, who: Who) -> bool:
         return self._leaving is None or who in self._leaving
 
-    def enter(self, who: "str | Call", values: Any) -> None:
+    def enter(self, who: Who, values: Any) -> None:
         assert self._entered is not None
-        kind = require("torch", "torch").Tensor
-        self._entered(who, [value for value in returned_values(values).values() if isinstance(value, kind)])
+        self._entered(who, [value for value in returned_values(values).values() if is_tensor(value)])
 
 
 class _Stack:
@@ -159,7 +155,6 @@ class _Stack:
 
 def _mode(stack: _Stack, observed: _Observers) -> Any:
     """A TorchFunctionMode that tells the observers of functions."""
-    torch = require("torch", "torch")
     overrides = require("torch.overrides", "torch")
 
     class Mode(overrides.TorchFunctionMode):  # type: ignore[name-defined]
@@ -174,19 +169,15 @@ def _mode(stack: _Stack, observed: _Observers) -> Any:
             if observed.wants_entry(call):
                 observed.enter(call, [*args, *kwargs.values()])
             given = args[0] if args else None
-            version = _version(given)
+            version = version_of(given) if is_tensor(given) else None
             output = function(*args, **kwargs)
-            if output is given and version == _version(given) and isinstance(given, torch.Tensor):
+            if output is given and is_tensor(given) and version == version_of(given):
                 return output  # it did nothing
             if observed.wants_exit(call):
                 observed.left(call, word, output)
             return output
 
     return Mode()
-
-
-def _version(value: Any) -> int:
-    return int(value._version) if is_tensor(value) and not value.is_inference() else -1
 
 
 def is_tensor(value: Any) -> bool:

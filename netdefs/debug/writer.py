@@ -16,6 +16,7 @@ from netdefs.core.errors import CompareError, FileError
 from netdefs.core.files import atomic_write
 
 METADATA = "netdefs.capture"  # the key that our metadata are under
+FORMAT = 1  # of the metadata: what `capture` writes, and `Recording` reads
 KINDS = {
     "float64": "F64",
     "float32": "F32",

@@ -5,13 +5,12 @@ a reshape) is seen at PyTorch's own functions, so that nothing has to be traceab
 """
 
 import contextlib
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from netdefs.core.errors import InputError, NetworkError
 from netdefs.core.optional import require
-from netdefs.core.torch_module import evaluating, first_float, taken_by
+from netdefs.core.torch_module import evaluating, first_float, hooked, taken_by, version_of
 from netdefs.draw.layers import each, times
 from netdefs.draw.tree import Block, Layer, Value, grow
 
@@ -21,13 +20,9 @@ LIBRARIES = ("torch.nn.", "torchvision.ops.", "timm.layers.")
 SILENT = {"__get__", "detach", "requires_grad_", "as_subclass", "alias", "contiguous", "clone"}
 SPELLED = {"cat": "concat", "getitem": "slice", "matmul": "matrix multiply", "mul": "multiply", "neg": "negative",
            "pow": "power", "sub": "subtract", "truediv": "divide", "div": "divide"}  # fmt: skip
-ALSO = {
-    "concat": ("cat",),
-    "multiply": ("mul",),
-    "subtract": ("sub",),
-    "divide": ("div",),
-    "interpolate": ("up", "upsample"),
-}
+# Other words that a network's layer may have for such an operation: it is found in a comparison by them.
+ALSO = {"concat": ("cat",), "multiply": ("mul",), "subtract": ("sub",), "divide": ("div",),
+        "interpolate": ("up", "upsample")}  # fmt: skip
 REVERSED = {"__radd__", "__rmul__", "__rsub__", "__rtruediv__", "__rpow__", "__rmatmul__"}
 INERT = ("Identity", "Dropout", "Flatten")  # that a network lacks one of these, is no mistake
 
@@ -96,18 +91,12 @@ class _Run:
                 kwargs = kwargs or {}
                 if seen.in_layer:
                     return function(*args, **kwargs)
-                given = [(x, _version(x)) for x in _tensors((args, kwargs))]
+                given = [(x, version_of(x)) for x in _tensors((args, kwargs))]
                 result = function(*args, **kwargs)
                 seen.called(function, given, args, result)
                 return result
 
-        with contextlib.ExitStack() as stack:
-            for name, module in self.module.named_modules():
-                before = functools.partial(self.before, name)
-                stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-                after = functools.partial(self.after, name)
-                stack.callback(module.register_forward_hook(after, with_kwargs=True).remove)
-            stack.enter_context(Watch())
+        with hooked(self.module.named_modules(), self.before, self.after), Watch():
             yield
 
     def enter(self, given: Sequence[Any]) -> None:
@@ -151,7 +140,7 @@ class _Run:
     def called(self, function: Any, given: Sequence[tuple[Any, int]], args: Any, result: Any) -> None:
         """A function of PyTorch's was called outside of any layer, with tensors of these versions."""
         known = [x for x, _ in given if id(x) in self.made]
-        untouched = {id(x) for x, version in given if _version(x) == version}
+        untouched = {id(x) for x, version in given if version_of(x) == version}
         made = [x for x in _tensors(result) if id(x) not in untouched]
         if not known or not made:
             return  # it tells a size, or works on weights, or did nothing
@@ -186,18 +175,13 @@ class _Run:
             outputs.append(self.value(x, name))
         layer = Layer(unique, path, kind, params, taken, outputs, weights if again == 1 else [])
         layer.minor = function or kind.startswith(INERT)
-        word = path.rpartition(".")[2]
+        scope, _, word = path.rpartition(".")
         if len(taken) == 1:
             layer.also = [f"{taken[0].name}.{name}" for name in dict.fromkeys((word, kind.lower()))]
         if function:
-            layer.also += [
-                f"{path}{again}",
-                *(f"{path.rpartition('.')[0]}.{name}".lstrip(".") for name in ALSO.get(word, ())),
-            ]
+            layer.also += [f"{path}{again}", *(f"{scope}.{name}".lstrip(".") for name in ALSO.get(word, ()))]
         if again > 1:
-            layer.label = (
-                f"{path.rpartition('.')[2]} (call {again})" if not function else f"{path.rpartition('.')[2]}.{again}"
-            )
+            layer.label = f"{word}.{again}" if function else f"{word} (call {again})"
         self.layers.append(layer)
 
     def known(self, x: Any) -> Value:
@@ -205,10 +189,6 @@ class _Run:
 
     def value(self, x: Any, name: str) -> Value:
         return Value(name, tuple(int(n) for n in x.shape), str(x.dtype).removeprefix("torch."))
-
-
-def _version(x: Any) -> int:
-    return -1 if x.is_inference() else int(x._version)  # PyTorch does not count the changes of these
 
 
 def _is_layer(module: Any) -> bool:

@@ -1,7 +1,5 @@
 """A PyTorch module that is calibrated: its modules' outputs, taken through hooks."""
 
-import contextlib
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +8,7 @@ import numpy as np
 from netdefs.core.errors import CalibrationError, InputError, NetdefsError
 from netdefs.core.marks import matching
 from netdefs.core.optional import require
+from netdefs.core.torch_module import evaluating, hooked
 from netdefs.core.weights import weights_sha256
 from netdefs.engine.tensorrt import definition_inputs
 from netdefs.quant.feeds import Feed, Pictures, Takes, items
@@ -93,20 +92,14 @@ class Module:
         inputs = set(feed.arrays)
         parameter = next(iter(self._module.parameters()), None)
 
-        def hook(name: str, module: Any, arguments: Any, output: Any) -> None:
+        def returned(name: str, _: Any, __: Any, ___: Any, output: Any) -> None:
             if isinstance(output, torch.Tensor) and output.is_floating_point() and name not in inputs:
                 sink(name, output)
 
-        training = {module: module.training for module in self._module.modules()}
-        with contextlib.ExitStack() as stack:
-            for name, module in self._module.named_modules():
-                if name and (not self._wanted or name in self._wanted):
-                    stack.callback(module.register_forward_hook(functools.partial(hook, name)).remove)
-            for module, flag in training.items():
-                stack.callback(setattr, module, "training", flag)
-            self._module.eval()
-            stack.enter_context(torch.no_grad())
-            device = None if parameter is None else parameter.device
+        device = None if parameter is None else parameter.device
+        every, wanted = self._module.named_modules(), self._wanted
+        measured = [(name, module) for name, module in every if name and (not wanted or name in wanted)]
+        with hooked(measured, None, returned), evaluating(self._module), torch.no_grad():
             try:
                 self._module(*(torch.tensor(array, device=device) for array in feed.arrays.values()))
             except NetdefsError:

@@ -271,6 +271,24 @@ def test_nothing_is_wider_than_the_window(opened, width):
         opened.locator("#side").wait_for(state="hidden")
 
 
+def test_a_row_may_be_drawn_again_while_it_is_pressed(opened):
+    def press(name, meanwhile):
+        opened.locator(".row", has_text=name).first.hover()
+        opened.mouse.down()
+        meanwhile()
+        settle(opened)
+        opened.mouse.up()
+        assert opened.locator("#layer h2").inner_text() == name
+
+    rows = opened.locator(".rows")
+    rows.evaluate("rows => rows.scrollTo(0, 0)")
+    press("layer1.0.conv1", lambda: rows.evaluate("rows => rows.scrollBy(0, 3)"))
+    press("layer1.0.bn1", lambda: opened.set_viewport_size({"width": 1390, "height": 900}))
+    # The press ends the typing of a tolerance, so all is judged again.
+    opened.get_by_label("Tolerance chained", exact=True).fill("0.0002")
+    press("layer1.0.conv2", lambda: opened.locator("#back").wait_for(state="visible"))
+
+
 def test_light_and_dark(opened):
     def paper():
         return opened.evaluate("getComputedStyle(document.body).backgroundColor")

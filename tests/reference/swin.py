@@ -10,16 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.reference.convnext import Permute
+
 WINDOW = 7
-
-
-class Permute(nn.Module):
-    def __init__(self, *dims: int):
-        super().__init__()
-        self.dims = dims
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.permute(self.dims)
 
 
 class Merging(nn.Module):

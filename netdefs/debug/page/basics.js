@@ -19,6 +19,15 @@ function drawn(tag, attributes, ...children) {
   return made;
 }
 
+// A name that leads to its row; `go` is `select` of page.js.
+function rowLink(name, place, go) {
+  const follow = (event) => {
+    event.preventDefault();
+    go(place, true);
+  };
+  return element("a", { href: `#${encodeURIComponent(name)}`, onclick: follow }, name);
+}
+
 function debounced(work, wait) {
   let timer = 0;
   return () => {

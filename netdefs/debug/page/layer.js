@@ -83,19 +83,7 @@ function links(names, report, go) {
   const places = new Map(report.rows.map((row, i) => [row.name, i]));
   return names.flatMap((name, k) => [
     k ? ", " : "",
-    places.has(name)
-      ? element(
-          "a",
-          {
-            href: `#${encodeURIComponent(name)}`,
-            onclick: (event) => {
-              event.preventDefault();
-              go(places.get(name), true);
-            },
-          },
-          name,
-        )
-      : name,
+    places.has(name) ? rowLink(name, places.get(name), go) : name,
   ]);
 }
 

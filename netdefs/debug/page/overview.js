@@ -166,18 +166,7 @@ function answersList(report, state, go) {
 
 // Text in which the names of layers lead to them.
 function linked(text, names, go) {
-  return text.split(/([\w./-]*\w)/).map((part) => {
-    if (!names.has(part) || /^\d*$/.test(part)) return part;
-    return element(
-      "a",
-      {
-        href: `#${encodeURIComponent(part)}`,
-        onclick: (event) => {
-          event.preventDefault();
-          go(names.get(part), true);
-        },
-      },
-      part,
-    );
-  });
+  return text
+    .split(/([\w./-]*\w)/)
+    .map((part) => (names.has(part) && !/^\d*$/.test(part) ? rowLink(part, names.get(part), go) : part));
 }

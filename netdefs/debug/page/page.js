@@ -46,7 +46,7 @@ function panel() {
   byId("layer").replaceChildren(layerPanel(report, state, node, select, show));
 }
 
-// Selects a layer; `reveal` opens the panel, where that is a sheet, and scrolls to the row.
+// Selects a layer: its panel opens, the table scrolls to its row. `reveal` clears the filters if they hide that.
 function select(i, reveal = false, from = null) {
   if (!report.rows[i]) return;
   state.selected = i;

@@ -1,4 +1,5 @@
-// The table: only the rows that are seen are built, so that a thousand layers scroll as ten do.
+// The table: only the rows that are seen are built, so that a thousand layers scroll as ten do. A row keeps its
+// elements while it is seen: a press and its release are a click only if what was pressed is still there.
 
 const ROW = 26; // pixels
 
@@ -14,10 +15,23 @@ function matcher(text) {
   return (name) => glob.test(name.toLowerCase());
 }
 
+// Gives the parent these children, in this order. Those that stay are not taken out and put in again: to a press on one
+// of them that would be the same as another element.
+function arrange(parent, children) {
+  const wanted = new Set(children);
+  for (const child of [...parent.childNodes]) if (!wanted.has(child)) child.remove();
+  let next = parent.firstChild;
+  for (const child of children) {
+    if (child === next) next = next.nextSibling;
+    else parent.insertBefore(child, next);
+  }
+}
+
 class Table {
   constructor(container, report, ways, choose) {
     Object.assign(this, { container, report, ways, choose, sort: { key: "at", down: false }, shown: [] });
     this.filters = { text: "", verdicts: new Set(), type: "" };
+    this.built = new Map(); // the elements of the rows that are seen, by the rows' places in the report
     this.columns = columnsOf(ways, (i) => this.state.judged.verdicts[i]);
     this.build();
   }
@@ -183,16 +197,16 @@ class Table {
     const to = all
       ? this.shown.length
       : Math.min(from + Math.ceil(this.body.clientHeight / ROW) + 26, this.shown.length);
-    this.space.replaceChildren(...this.shown.slice(from, to).map((i, k) => this.row(i, from + k)));
+    this.built = new Map(this.shown.slice(from, to).map((i) => [i, this.built.get(i) || this.row(i)]));
+    [...this.built].forEach(([i, node], k) => this.dress(node, i, from + k));
+    arrange(this.space, [...this.built.values()]);
     if (!this.shown.length) this.space.append(element("p", { class: "none" }, "No row fits the filter."));
   }
 
-  row(i, place) {
-    const row = this.report.rows[i],
-      verdict = this.state.judged.verdicts[i],
-      chosen = i === this.state.selected;
+  row(i) {
+    const row = this.report.rows[i];
     const cells = this.columns.map((column) => {
-      if (column.key === "verdict") return element("span", { role: "gridcell" }, chip(verdict));
+      if (column.key === "verdict") return element("span", { role: "gridcell" }, element("span"));
       const text = column.text(row, i);
       const cell = element(
         "span",
@@ -203,31 +217,35 @@ class Table {
         },
         text,
       );
-      if (this.ways.includes(column.key)) {
-        const metrics = row[column.key];
-        const needed = metrics ? metrics.needed : row[`${column.key}_shape`] ? Infinity : null;
-        if (needed !== null)
-          cell.prepend(
-            element("i", {
-              class: "dot",
-              style: `background:${errorColor(needed, this.state.tolerance[column.key])}`,
-            }),
-          );
-      }
+      if (this.ways.includes(column.key) && this.needed(row, column.key) !== null)
+        cell.prepend(element("i", { class: "dot", "data-way": column.key }));
       return cell;
     });
-    return element(
-      "div",
-      {
-        role: "row",
-        class: `row ${SLUGS[verdict]}${chosen ? " chosen" : ""}${row.kind === "output" ? " output" : ""}`,
-        "data-row": i,
-        "aria-selected": String(chosen),
-        "aria-rowindex": place + 1,
-        style: `top:${place * ROW}px`,
-      },
-      cells,
-    );
+    return element("div", { role: "row", "data-row": i }, cells);
+  }
+
+  // The tolerance a row needs to agree; infinite if the shapes differ, null if it was not measured.
+  needed(row, way) {
+    return row[way] ? row[way].needed : row[`${way}_shape`] ? Infinity : null;
+  }
+
+  // What of a row depends on the tolerances, the choice and the order.
+  dress(node, i, place) {
+    const { judged, selected, tolerance } = this.state,
+      row = this.report.rows[i];
+    node.className = `row ${SLUGS[judged.verdicts[i]]}`;
+    node.classList.toggle("chosen", i === selected);
+    node.classList.toggle("output", row.kind === "output");
+    node.setAttribute("aria-selected", String(i === selected));
+    node.setAttribute("aria-rowindex", place + 1);
+    node.style.top = `${place * ROW}px`;
+    const mark = node.querySelector("span > span");
+    mark.className = `chip ${SLUGS[judged.verdicts[i]]}`;
+    mark.textContent = judged.verdicts[i];
+    for (const dot of node.querySelectorAll(".dot")) {
+      const { way } = dot.dataset;
+      dot.style.background = errorColor(this.needed(row, way), tolerance[way]);
+    }
   }
 
   click(event) {
