@@ -1,0 +1,194 @@
+"""The check of a draft: it is imported as it was written, defined, exported, compared with PyTorch, and compiled."""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from netdefs.core.errors import NetdefsError
+from netdefs.core.network import Dimension, Network
+from netdefs.core.optional import require
+from netdefs.debug import Report, compare
+from netdefs.engine import build
+from netdefs.export import to_onnx
+from netdefs.scaffold.inputs import Input, arrays
+from netdefs.scaffold.units import Gap
+from netdefs.scaffold.verdict import Checked, Verdict
+
+TOLERANCE = 1e-4  # relative, of outputs; and of every layer that is fed PyTorch's values
+BATCHES = (1, 2, 4)  # a dynamic batch as it is defined
+ANOTHER = 3  # and as it is run
+LARGER = ((32, 64), (64, 32), (128, 64))  # by how much other pictures are higher and wider: the first that can run
+GPU = "8.6"  # the compute capability to compile for
+SEED = 1  # of the inputs to compare on; weights were measured on others
+Say = Callable[[str], None]
+
+
+def check(
+    path: Path,
+    modules: Mapping[str, Any],
+    inputs: Mapping[str, Input],
+    *,
+    layers: int,
+    dynamic: Sequence[int] = (),
+    gaps: Sequence[Gap] = (),
+    compiles: bool = True,
+    say: Say = lambda text: None,
+) -> Verdict:
+    """Checks a draft that was written.
+
+    Args:
+        path: the file.
+        modules: variant -> PyTorch's module. It is only run.
+        inputs: what they take, by name.
+        layers: how many layers' statements the draft stands for.
+        dynamic: the axes of the inputs that may have other sizes: 0 the batch, 2 and 3 height and width.
+        gaps: what it lacks.
+        compiles: compile it ahead of time, where TensorRT-RTX is installed.
+        say: told what is done next.
+    """
+    found = []
+    for variant, module in modules.items():
+        checked = Checked(variant)
+        found.append(checked)
+        try:
+            _check(checked, load(path), module, inputs, dynamic, compiles, say)
+        except NetdefsError as error:
+            checked.problems.append(f"{type(error).__name__}: {error}")
+        except Exception as error:  # code that was written just now may raise anything
+            checked.problems.append(f"{_place(error, path)}{type(error).__name__}: {error}")
+    return Verdict(path, len(path.read_text(encoding="utf-8").splitlines()), layers, found, list(gaps))
+
+
+def load(path: Path) -> ModuleType:
+    """A module from its file, anew."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # a .py file has a loader
+    module = importlib.util.module_from_spec(spec)
+    # Not through its cache: a file that is written twice within a second would be read as it was before.
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), vars(module))
+    return module
+
+
+def _check(
+    checked: Checked,
+    draft: ModuleType,
+    module: Any,
+    inputs: Mapping[str, Input],
+    dynamic: Sequence[int],
+    compiles: bool,
+    say: Say,
+) -> None:
+    say(f"Defining {checked.variant}")
+    weights = module.state_dict()
+    network = _define(draft, weights, checked.variant, inputs)
+    checked.layers = network.definition.num_layers
+    to_onnx(network)
+    say(f"Comparing every layer of {checked.variant} with PyTorch's")
+    given = tuple(arrays(inputs, None, seed=SEED).values())
+    checked.report = report = compare(network, module, given, tolerance=TOLERANCE)
+    outputs = _outputs(network)
+    checked.error = max((row.chained.relative for row in report.rows if row.name in outputs and row.chained), default=0)
+    if wrong := _wrong(report, outputs):
+        checked.problems.append(wrong)
+        return
+    if compiles:
+        say(f"Compiling {checked.variant}")
+        _compile(checked, network)
+    if 0 in dynamic:
+        size = _other_size(module, inputs) if 2 in dynamic else ()
+        text = f"batch {ANOTHER}{f' of {size[0]}x{size[1]}' if size else ''}"
+        say(f"Comparing {checked.variant} on {text}")
+        other = _define(draft, weights, checked.variant, inputs, BATCHES, size)
+        given = tuple(arrays(inputs, ANOTHER, size, SEED).values())
+        report = compare(other, module, given, tolerance=TOLERANCE, mode="chained")
+        if wrong := _wrong(report, _outputs(other)):
+            checked.problems.append(f"With {text}: {wrong}")
+        else:
+            checked.also.append(text)
+    if compiles and not checked.compiled and not checked.problems:
+        checked.notes.append("Not compiled: TensorRT-RTX is not installed (pip install 'netdefs[rtx]').")
+
+
+def _define(
+    draft: ModuleType,
+    weights: Mapping[str, Any],
+    variant: str,
+    inputs: Mapping[str, Input],
+    batch: Dimension | None = None,
+    size: Sequence[int] = (),
+) -> Network:
+    """The network that the file defines.
+
+    Args:
+        draft: the file.
+        weights: PyTorch's.
+        variant: which.
+        inputs: what it takes.
+        batch: in place of the inputs' own.
+        size: in place of the height and width of pictures.
+    """
+    first = next(iter(inputs.values())).shape  # further ones follow from it
+    rest = (first[1], *size) if size and len(first) == 4 else first[1:]
+    shape = (first[0] if batch is None else batch, *rest)
+    network: Network = draft.define_network(weights, variant, input_shape=shape, package=_package())
+    return network
+
+
+def _package() -> str | None:
+    """TensorRT-RTX where it is installed: it compiles without a GPU."""
+    return "tensorrt_rtx" if importlib.util.find_spec("tensorrt_rtx") is not None else None
+
+
+def _outputs(network: Network) -> list[str]:
+    definition = network.definition
+    return [definition.get_output(i).name for i in range(definition.num_outputs)]
+
+
+def _wrong(report: Report, outputs: Sequence[str]) -> str:
+    """What a comparison says is wrong; empty if nothing is.
+
+    Outputs must agree, and every layer that is fed PyTorch's values: what rounding adds up to on the way to layers
+    inside is no mistake of theirs.
+    """
+    compared = [row for row in report.rows if row.name in outputs]
+    returned = [item.name for item in report.unmatched if item.name.startswith("()") and "returned" in item.reason]
+    if returned or not compared:
+        return f"no output is PyTorch's {', '.join(f'module(x){name[2:]}' for name in returned)}."
+    own = [row for row in report.rows if row.verdict == "own error" or row.chained_shape is not None]
+    if own or any(not row.ok or row.void for row in compared):
+        return report.verdict
+    return report.weights.text if report.weights.status == "different" else ""
+
+
+def _compile(checked: Checked, network: Network) -> None:
+    if network.trt.__name__ != "tensorrt_rtx":
+        return
+    with build(network, target="tensorrt_rtx", compute_capabilities=(GPU,), progress=False):
+        checked.compiled = f"TensorRT-RTX {network.trt.__version__} for compute capability {GPU}"
+
+
+def _other_size(module: Any, inputs: Mapping[str, Input]) -> tuple[int, ...]:
+    """Another height and width that PyTorch's module takes; () if there is none among those that are tried."""
+    torch = require("torch", "torch")
+    pictures = [each.shape for each in inputs.values() if len(each.shape) == 4]
+    for more in LARGER if pictures else ():
+        size = (pictures[0][2] + more[0], pictures[0][3] + more[1])
+        try:
+            with torch.no_grad():
+                module(*(torch.from_numpy(array) for array in arrays(inputs, 1, size).values()))
+            return size
+        except Exception:  # the module's own checks of sizes
+            continue
+    return ()
+
+
+def _place(error: Exception, path: Path) -> str:
+    """Where in the file an error was raised: "line 12: "; empty if it was elsewhere."""
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            found = f"line {trace.tb_lineno}: "
+        trace = trace.tb_next
+    return found

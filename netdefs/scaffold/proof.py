@@ -1,0 +1,266 @@
+"""Proof that a block of the library adds what statements add: both on scratch networks, layer by layer."""
+
+import hashlib
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from netdefs.core import tables
+from netdefs.core.errors import NetdefsError
+from netdefs.core.network import Network
+from netdefs.core.optional import require
+from netdefs.core.scope import Tensor
+from netdefs.export.exporter import to_parts
+from netdefs.export.save import assemble
+from netdefs.scaffold.library import block_of
+from netdefs.scaffold.program import Arg, Call, Dim, Math, Name, Raw, Value
+
+TOLERANCE = 1e-4  # relative to the largest value, of tensors that are computed in another order
+PLACE = "unit"  # where the module is in a scratch network
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+    "//": lambda a, b: a // b,
+    "%": lambda a, b: a % b,
+    "**": lambda a, b: a**b,
+}
+
+
+class Body:
+    """The statements of one call of a module that takes one tensor and gives one.
+
+    Args:
+        calls: the statements, in place of a child either its own or the call of a block that was proven to be it.
+        path: the module's.
+        module: itself; only its names and the shapes of its weights count.
+        shape: of what it is given, with numbers for all sizes.
+        given: what it is given.
+        made: what it gives.
+    """
+
+    def __init__(
+        self, calls: Sequence[Call], path: tuple[str, ...], module: Any, shape: Sequence[int], given: Value, made: Value
+    ) -> None:
+        self.calls, self.path, self.module = calls, path, module
+        self.shape, self.given, self.made = tuple(shape), given, made
+        self.weights = {
+            f"{PLACE}.{key}": _values(key, value.shape)
+            for key, value in module.state_dict(keep_vars=True).items()
+            if value.is_floating_point()
+        }
+        self.own = _Scratch(self, self._executed)
+
+    def is_added_by(self, function: str, options: Mapping[str, Arg]) -> bool:
+        """Whether a block of the library adds the same layers, named and weighted the same.
+
+        The same are all layers that have a module's name: the modules of the statements are there, of the same kind,
+        with the same attributes and weights, and give the same. What lies between them may be computed in another way,
+        if its values are the same. The block may give a value a second name.
+
+        Args:
+            function: as `block_of` takes it.
+            options: what it is given behind the network and the tensor; names are inside of the module.
+        """
+        block = block_of(function)
+        given = {key: _argument(value) for key, value in options.items()}
+        try:
+            other = _Scratch(self, lambda net, x: block(net, x, **given))
+        except (NetdefsError, ValueError, ArithmeticError, IndexError):
+            return False  # it is for modules of other shapes
+        return self.own.taken == other.taken and self._same(other)
+
+    def _same(self, other: "_Scratch") -> bool:
+        mine, theirs = self.own.graph, other.graph
+        made, result = self.own.result, theirs.keys[other.result]
+        names = [f"{PLACE}.{name}" for name, _ in self.module.named_modules() if name]
+        named = {name for name in names if name in mine.keys and name not in mine.aliases}
+        if not named <= set(theirs.keys) or theirs.keys.get(PLACE, result) != result:
+            return False
+        pairs = [(made, other.result), *((name, name) for name in sorted(named))]
+        if mine.nodes == theirs.nodes and all(mine.keys[a] == theirs.keys[b] for a, b in pairs):
+            return True
+        if min(self.shape[2:], default=2) < 2:
+            return False  # of a single pixel too much is the same
+        owners = {key.rpartition(".")[0] for key in self.weights}
+        if any(mine.local(a) != theirs.local(b) for a, b in pairs if a in owners):
+            return False
+        found, wanted = other.values([b for _, b in pairs]), self.own.values([a for a, _ in pairs])
+        return all(_close(a, b) for a, b in zip(found, wanted, strict=True))
+
+    # Executing statements.
+
+    def _executed(self, net: Network, x: Tensor) -> Tensor:
+        env: dict[Value, Any] = {self.given: x}
+        for call in self.calls:
+            results = self._call(net, call, env)
+            several = len(call.results) > 1 or isinstance(results, tuple | list)
+            env.update(zip(call.results, results if several else [results], strict=False))
+        return env[self.made]
+
+    def _call(self, net: Network, call: Call, env: Mapping[Value, Any]) -> Any:
+        def of(arg: Arg) -> Any:
+            if isinstance(arg, Value):
+                return env[arg]
+            if isinstance(arg, Dim):
+                return int(env[arg.value].shape[arg.axis])
+            if isinstance(arg, Math):
+                return OPERATORS[arg.operator](of(arg.left), of(arg.right))
+            if isinstance(arg, Raw):
+                return eval(arg.text, {"net": net, "np": np, "Network": Network})
+            return tuple(map(of, arg)) if isinstance(arg, tuple | list) else arg
+
+        inputs = [of(each) for each in call.inputs]
+        place, name = self._place(net, call.path or ())
+        if "." in call.function and not call.array:
+            given = {key: _argument(value, call.path) for key, value in call.options.items()}
+            return block_of(call.function)(place if name is None else _below(place, name), *inputs, **given)
+        options = {key: of(value) for key, value in call.options.items()}
+        if call.function == "fixed":
+            return call.options["value"].values
+        if call.array:
+            names = {f"a{i}": each for i, each in enumerate(inputs)}
+            words = {f"o_{key}": each for key, each in options.items()}
+            text = call.function.format(*names, **{key: f"o_{key}" for key in options})
+            return eval(text, {"np": np, **vars(tables), **names, **words})
+        if call.function == "parameter":
+            found = place.parameter(name, options["shape"])
+            return found.astype(options["dtype"]) if "dtype" in options else found
+        return getattr(place, call.function)(*inputs, name, **options)
+
+    def _place(self, net: Network, path: tuple[str, ...]) -> tuple[Any, Any]:
+        """Where a layer is, and its name there."""
+        inside = path[: len(self.path)] == self.path
+        # What is elsewhere has no weights: a module without any that many share, whose output is nobody's.
+        rest = path[len(self.path) :] if inside else ("elsewhere", *path)
+        at = next((i for i, part in enumerate(rest) if "@" in part), None)
+        if at is None:
+            return net, ".".join(rest) or None
+        name, _, number = rest[at].partition("@")
+        for part in (*rest[:at], name):
+            net = net / part
+        return net.call(int(number)), ".".join(rest[at + 1 :]) or None
+
+
+# What layers may be called inside of a module of their own class, whose weights they have.
+INNER = ("batch_norm", "layer_norm", "group_norm", "conv", "linear")
+
+
+class _Scratch:
+    """A network of one module."""
+
+    def __init__(self, body: Body, add: Callable[[Network, Tensor], Tensor]) -> None:
+        self.network = net = Network(body.weights, package=package())
+        for word in INNER:
+            net.inner(word)
+        x = net.input("x", body.shape)
+        made = add(net / PLACE, x)
+        self.result = str(made.name)
+        self.taken = net.weights.taken
+        if problems := _misfits(self.taken, body.weights):
+            raise NetdefsError(f"{problems} have other sizes.")
+        for key in body.weights:
+            net.ignore(key)
+        net.finish(net.output(made, "output"))
+        self._given = np.random.default_rng(0).standard_normal(body.shape, np.float32)
+        self._graph: _Graph | None = None
+
+    @property
+    def graph(self) -> "_Graph":
+        if self._graph is None:
+            self._graph = _Graph(*to_parts(self.network, strict=False))
+        return self._graph
+
+    def values(self, names: Sequence[str]) -> list[np.ndarray]:
+        """The values of tensors, by ONNX Runtime."""
+        runtime = require("onnxruntime", "cpu")
+        inner = sorted({name for name in names if name != self.result})
+        model = assemble(*to_parts(self.network, outputs=inner))
+        session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        found = dict(zip([*inner, self.result], session.run([*inner, "output"], {"x": self._given}), strict=True))
+        return [found[name] for name in names]
+
+
+class _Graph:
+    """What a network adds, without names.
+
+    Attributes:
+        keys: tensor -> what it is: alike where it is computed alike from the same weights. Identities change nothing.
+        nodes: what is computed, and how often.
+        aliases: tensors that are another one under a second name.
+    """
+
+    def __init__(self, model: Any, initializers: Sequence[Any]) -> None:
+        self.keys: dict[str, str] = {"x": "x", "": ""}
+        self.nodes: Counter[str] = Counter()
+        self.aliases: set[str] = set()
+        self._made: dict[str, str] = {}
+        for each in initializers:
+            values = hashlib.sha256(np.ascontiguousarray(each.values).data).hexdigest()
+            self.keys[each.name] = f"{each.dtype} {each.shape} {values}"
+        constants = {each.name for each in initializers}
+        for node in model.graph.node:
+            if node.op_type == "Identity":
+                self.aliases.add(node.output[0])
+                self.keys[node.output[0]] = self.keys[node.input[0]]
+                self._made[node.output[0]] = self._made.get(node.input[0], "")
+                continue
+            options = sorted(each.SerializeToString() for each in node.attribute)
+            given = [self.keys[name] for name in node.input]
+            fixed = [self.keys[name] if name in constants else "" for name in node.input]
+            key = _digest(node.op_type, options, given)
+            self.nodes[key] += 1
+            for i, name in enumerate(node.output):
+                self.keys[name] = f"{key}.{i}"
+                self._made[name] = _digest(node.op_type, options, fixed)
+
+    def local(self, name: str) -> str:
+        """The layer that gives a tensor, with its attributes and weights, whatever it is given."""
+        return self._made[name]
+
+
+def _argument(arg: Arg, path: Sequence[str] | None = ()) -> Any:
+    """An argument of a block at `path` as what it stands for."""
+    if isinstance(arg, Raw):
+        return eval(arg.text, {"Network": Network})
+    return ".".join(arg.path[len(path or ()) :]) if isinstance(arg, Name) else arg
+
+
+def _below(net: Network, path: str) -> Network:
+    for part in path.split("."):
+        net = net / part
+    return net
+
+
+def _values(key: str, shape: Sequence[int]) -> np.ndarray:
+    """Weights that no other key has, of a size that keeps values in range; variances and the like are positive."""
+    fan = int(np.prod(tuple(shape)[1:])) if len(shape) > 1 else 1
+    values = np.random.default_rng(zlib.crc32(key.encode())).random(tuple(shape), np.float32)
+    if fan == 1:
+        return np.asarray(values + 0.5, np.float32)
+    return np.asarray((values - 0.5) * np.float32(4 / np.sqrt(fan)), np.float32)
+
+
+def _misfits(taken: Mapping[str, tuple[int, ...]], weights: Mapping[str, np.ndarray]) -> list[str]:
+    return [key for key, shape in taken.items() if key not in weights or weights[key].shape != tuple(shape)]
+
+
+def _close(a: np.ndarray, b: np.ndarray) -> bool:
+    if a.shape != b.shape or not np.isfinite(b).all():
+        return False
+    scale = float(np.abs(b).max()) if b.size else 1.0
+    return bool(np.abs(a - b).max() <= TOLERANCE * scale) if b.size else True
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def package() -> str | None:
+    """TensorRT-RTX where it is installed: it defines and compiles without a GPU."""
+    return "tensorrt_rtx" if find_spec("tensorrt_rtx") is not None else None

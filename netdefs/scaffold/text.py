@@ -1,0 +1,202 @@
+"""Arguments and expressions of a draft as Python text, and lines that are not too long."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from netdefs.scaffold.program import (
+    Arg,
+    Column,
+    Dim,
+    Each,
+    First,
+    Fixed,
+    Function,
+    Index,
+    Math,
+    Param,
+    Raw,
+    Turn,
+    Value,
+)
+
+WIDTH = 120
+
+
+class Text:
+    """Writes arguments.
+
+    Args:
+        names: what each value is called, or the expression that it is.
+        turns: what the counter of each loop is called.
+        varying: of each loop, what a sequence's value for this turn is called.
+        constant: gives the text of an array.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[Value, str],
+        turns: Mapping[Turn, str],
+        varying: Mapping[Any, str],
+        constant: Callable[[np.ndarray], str],
+    ) -> None:
+        self.names, self.turns, self.varying, self.constant = names, turns, varying, constant
+
+    def of(self, arg: Arg, inner: bool = False) -> str:
+        """An argument; in parentheses where it is `inner` to an expression and needs them."""
+        if isinstance(arg, Value):
+            return self.names[arg]
+        if isinstance(arg, Dim):
+            return f"{self.names[arg.value]}.shape[{arg.axis}]"
+        if isinstance(arg, Math):
+            text = self._math(arg)
+            return f"({text})" if inner else text
+        if isinstance(arg, Param):
+            return arg.name
+        if isinstance(arg, Raw):
+            return arg.text
+        if isinstance(arg, Each | Column) and arg in self.varying:
+            return self.varying[arg]
+        if isinstance(arg, First):
+            return self._first(arg, inner)
+        if isinstance(arg, tuple | list):
+            return "(" + ", ".join(map(self.of, arg)) + ("," if len(arg) == 1 else "") + ")"
+        if isinstance(arg, float):
+            return number(arg)
+        if isinstance(arg, Fixed):
+            return self.constant(arg.values)
+        if isinstance(arg, str):
+            return f'"{arg}"'
+        if isinstance(arg, Function):
+            return arg.name
+        return repr(arg)
+
+    def _first(self, arg: First, inner: bool) -> str:
+        turn = self.turns[arg.turn]
+        if isinstance(arg.first, bool) and isinstance(arg.rest, bool):
+            text = f"{turn} == 0" if arg.first else f"{turn} > 0"
+        else:
+            text = f"{self.of(arg.first)} if {turn} == 0 else {self.of(arg.rest)}"
+        return f"({text})" if inner else text
+
+    def _math(self, arg: Math) -> str:
+        left, right = arg.left, arg.right
+        if arg.operator == "*" and isinstance(right, int):
+            left, right = right, left
+        weak = arg.operator in "+-"
+        texts = []
+        for side, other in ((left, False), (right, True)):
+            nested = isinstance(side, Math) and not (side.operator in ("*", "//") and weak and not other)
+            if isinstance(side, Math) and weak and side.operator in "+-" and not other:
+                nested = False
+            texts.append(self.of(side, inner=nested or isinstance(side, First)))
+        return f"{texts[0]} {arg.operator} {texts[1]}"
+
+    def place(self, path: Sequence[Any], net: str = "net") -> str:
+        """The scope at a path: `net / "layer1" / 0`; of a later call of a module, `(net / "head").call(1)`."""
+        text = net
+        for part in path:
+            name, _, call = part.partition("@") if isinstance(part, str) else (part, "", "")
+            text += f" / {self._part(name)}"
+            if call:
+                text = f"({text}).call({call})"
+        return text
+
+    def _part(self, part: Any) -> str:
+        if isinstance(part, Index):
+            if not part.prefix:
+                text = self._counter(part)
+                return text if text.isidentifier() else f"({text})"
+            return f'f"{part.prefix}{{{self._counter(part)}}}"'
+        return part if part.isdigit() else f'"{part}"'
+
+    def name(self, path: Sequence[Any]) -> str:
+        """The name of a layer below a scope: `"downsample.0"`, or one that counts, `f"{i}.conv"`."""
+        if any(isinstance(part, Index) for part in path):
+            texts = [f"{p.prefix}{{{self._counter(p)}}}" if isinstance(p, Index) else p for p in path]
+            only = path[0] if len(path) == 1 else None
+            if isinstance(only, Index) and not only.prefix:
+                return f"str({self._counter(only)})"
+            return 'f"' + ".".join(texts) + '"'
+        return '"' + ".".join(path) + '"'
+
+    def _counter(self, part: Index) -> str:
+        turn = self.turns[part.turn]
+        text = turn if part.step == 1 else f"{part.step} * {turn}"
+        return f"{text} + {part.start}" if part.start else text
+
+
+def number(value: float) -> str:
+    """A float as a person would write it: 1e-05 is 1e-5, infinity is math's."""
+    if math.isinf(value):
+        return 'float("inf")' if value > 0 else '-float("inf")'
+    for digits in range(1, 9):  # what float32 can tell apart
+        text = f"{value:.{digits}g}"
+        if float(text) == value:
+            break
+    else:
+        text = repr(value)
+    mantissa, _, exponent = text.partition("e")
+    if exponent:
+        return f"{mantissa}e{int(exponent)}"
+    return text if "." in text else f"{text}.0"
+
+
+def fitted(line: str, indent: int) -> list[str]:
+    """A statement in lines that are not too long, broken at its last brackets as ruff does."""
+    space = " " * indent
+    if len(space) + len(line) <= WIDTH:
+        return [space + line]
+    opened = _last_bracket(line)
+    if opened is None:
+        return [space + line]
+    start, stop = opened
+    inside = line[start + 1 : stop]
+    parts = _split(inside)
+    if len(space) + 4 + len(inside) <= WIDTH and not inside.endswith(","):
+        return [space + line[: start + 1], f"{space}    {inside}", space + line[stop:]]
+    lines = [space + line[: start + 1]]
+    for part in parts:
+        lines += fitted(part + ",", indent + 4)
+    return [*lines, space + line[stop:]]
+
+
+def _last_bracket(line: str) -> tuple[int, int] | None:
+    """Where the last pair of brackets that is in no other begins and ends, if there is something in it."""
+    depth, start, found, quoted = 0, 0, None, ""
+    for i, sign in enumerate(line):
+        if quoted:
+            quoted = "" if sign == quoted else quoted
+        elif sign in "\"'":
+            quoted = sign
+        elif sign in "([{":
+            if depth == 0:
+                start = i
+            depth += 1
+        elif sign in ")]}":
+            depth -= 1
+            if depth == 0 and i > start + 1:
+                found = start, i
+    return found
+
+
+def _split(inside: str) -> list[str]:
+    """What stands between the commas of a text that are in no brackets."""
+    parts, depth, start, quoted = [], 0, 0, ""
+    for i, sign in enumerate(inside):
+        if quoted:
+            quoted = "" if sign == quoted else quoted
+        elif sign in "\"'":
+            quoted = sign
+        elif sign in "([{":
+            depth += 1
+        elif sign in ")]}":
+            depth -= 1
+        elif sign == "," and depth == 0:
+            parts.append(inside[start:i].strip())
+            start = i + 1
+    if inside[start:].strip():
+        parts.append(inside[start:].strip())
+    return parts

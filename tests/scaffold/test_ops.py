@@ -1,0 +1,487 @@
+"""Lowerings: small modules become the statements that a person would write, and these compute what PyTorch does."""
+
+import inspect
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from netdefs.core import blocks
+from netdefs.core.network import Network
+from netdefs.scaffold.ops import ARRAYS, LOWERINGS
+from netdefs.scaffold.units import GapsError
+from tests.scaffold.executed import Executed, check
+
+B, C, H, W = 2, 6, 8, 10
+
+
+class Made(nn.Module):
+    """A function as a module, with children."""
+
+    def __init__(self, function, **children):
+        super().__init__()
+        self.function = function
+        for name, child in children.items():
+            if isinstance(child, torch.Tensor) and not isinstance(child, nn.Parameter):
+                self.register_buffer(name, child)
+            else:
+                setattr(self, name, child)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+class Pair(Made):
+    def forward(self, x, x1):
+        return self.function(self, x, x1)
+
+
+def picture(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(*(shape or (B, C, H, W)), generator=generator) * 2 - 1
+
+
+def randomized(module):
+    """Norms whose statistics and weights tell something."""
+    generator = torch.Generator().manual_seed(1)
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            noise = torch.rand(value.shape, generator=generator)
+            value.copy_(noise + 0.5 if "var" in name or "weight" in name else noise)
+    return module
+
+
+def lowered(function, *inputs, **children):
+    """What a function becomes, after it was checked against PyTorch."""
+    kind = Made if len(inputs) < 2 else Pair
+    return check(kind(function, **children), *(inputs or (picture(),)))
+
+
+def flat(results):
+    """Results of any structure as a list."""
+    return [each for value in results for each in (flat(value) if isinstance(value, list | tuple) else [value])]
+
+
+# Values.
+
+ONE_BY_ONE = {
+    "activations": lambda m, x: [
+        F.relu(x),
+        F.relu6(x * 9),
+        F.silu(x),
+        F.mish(x),
+        F.gelu(x),
+        F.gelu(x, approximate="tanh"),
+        F.hardswish(x * 5),
+        F.hardsigmoid(x * 5),
+        F.leaky_relu(x, 0.2),
+        F.elu(x, 0.5),
+        F.selu(x),
+        F.celu(x, 0.7),
+        F.softplus(x, 2.0),
+        F.logsigmoid(x),
+        F.softsign(x),
+        F.hardtanh(x, -0.3, 0.6),
+        F.hardtanh(x * 9, 0, 6),
+        F.threshold(x, 0.1, 2.0),
+        F.hardshrink(x, 0.3),
+        F.softshrink(x, 0.3),
+        F.tanhshrink(x),
+        F.rrelu(x),
+        F.glu(x, 1),
+        x.softmax(1),
+        x.log_softmax(-1),
+    ],
+    "functions": lambda m, x: [
+        x.exp(),
+        x.abs().log(),
+        x.abs().sqrt(),
+        (x.abs() + 0.1).rsqrt(),
+        (x.abs() + 0.5).reciprocal(),
+        -x,
+        x.sign(),
+        x.erf(),
+        x.sin() + x.cos() * x.tan(),
+        x.atan(),
+        (x * 7).floor(),
+        (x * 7).ceil(),
+        (x * 7).round(),
+        x.square(),
+        x**2,
+        x.abs() ** 0.5,
+        x.abs() ** 1.7,
+        2**x,
+        x.abs().log1p(),
+        x.expm1(),
+    ],
+    "arithmetic": lambda m, x: [
+        x + 1,
+        1 - x,
+        2 / (x.abs() + 1),
+        torch.add(x, x.abs(), alpha=2),
+        torch.sub(x, 3, alpha=2),
+        torch.rsub(x, x.abs(), alpha=3),
+        x // 0.3,
+        torch.div(x, 0.3, rounding_mode="floor"),
+        x % 0.4,
+        torch.maximum(x, x.flip(2)),
+        torch.minimum(x, x.flip(3)),
+        x.clamp(-0.2, 0.4),
+        x.clamp(min=0.1),
+        x.clamp_max(0.2),
+        torch.lerp(x, x.abs(), 0.3),
+        torch.addcmul(x, x.abs(), x, value=0.5),
+        x.mul(x.sigmoid()).add_(1).mul_(2),
+    ],
+    "choices": lambda m, x: [
+        x > 0,
+        x < 0.1,
+        x >= x.flip(1),
+        x <= 0,
+        x.round() == 0,
+        x.round() != 0,
+        (x > 0) & (x < 0.5),
+        (x > 0) | (x < -0.5),
+        ~(x > 0),
+        torch.where(x > 0, x, x.exp()),
+        torch.where(x > 0, x, 0.0),
+        x.masked_fill(x > 0.5, 9.0),
+        torch.logical_xor(x > 0, x > 0.5),
+        (x > 0).float() * x,
+        (x * 5).int(),
+        (x * 5).long().float(),
+        x.to(torch.float64).to(torch.float32),
+        x.type_as(x) + (x > 0),
+    ],
+    "reductions": lambda m, x: [
+        x.mean((2, 3)),
+        x.mean(1, keepdim=True),
+        x.sum(-1),
+        x.sum((1, 2, 3)),
+        x.amax((2, 3), keepdim=True),
+        x.amin(1),
+        x.max(1)[0],
+        x.max(1)[1],
+        x.max(1, keepdim=True),
+        x.min(2).values,
+        x.argmax(1),
+        x.argmin(3, keepdim=True),
+        x.var(1),
+        x.var((2, 3), unbiased=False, keepdim=True),
+        x.std(-1),
+        list(torch.var_mean(x, dim=(1, 2), correction=0)),
+        x.norm(dim=1),
+        x.norm(p=1, dim=(2, 3), keepdim=True),
+        F.normalize(x, dim=1),
+        torch.logsumexp(x, 1),
+        x.cumsum(2),
+        (x > 0.9).any(1),
+        (x > -0.9).all(3),
+        x.prod(1),
+    ],
+    "shapes": lambda m, x: [
+        x.flatten(2),
+        x.flatten(1),
+        x.view(x.shape[0], 2, 3, -1),
+        x.reshape(-1, x.shape[2], x.shape[3]),
+        x.unflatten(1, (2, 3)),
+        x.permute(0, 2, 3, 1),
+        x.transpose(1, -1),
+        x.flatten(2).mT,
+        x.movedim(1, -1),
+        x.unsqueeze(2).squeeze(2) * 2,
+        x[:, :1].squeeze(1),
+        x[:, None],
+        x[..., None],
+        x.repeat(1, 2, 1, 1),
+        x.repeat_interleave(2, dim=2),
+        x[:, :1].expand(-1, 4, -1, -1),
+        x[:, :1].expand(3, -1, -1, -1, -1).transpose(0, 1),
+        x.roll((1, -2), (2, 3)),
+        x.flip((2, 3)),
+        F.pixel_shuffle(x.repeat(1, 2, 1, 1), 2),
+        F.pixel_unshuffle(x, 2),
+        F.channel_shuffle(x, 3),
+        x.tril(1),
+        x.triu(),
+    ],
+    "parts": lambda m, x: [
+        x[:, 1:4],
+        x[:, :, ::2, 1:-1],
+        x[:, -1],
+        x[:, 2],
+        list(x.chunk(3, 1)),
+        list(x.split(4, 1)),
+        list(x.split([1, 2, 3], 1)),
+        list(x.unbind(1))[:2],
+        x.narrow(2, 1, 3),
+        torch.cat([x, x.exp()], 1),
+        torch.stack([x, x.exp()], -1),
+        F.pad(x, (1, 2, 0, 1)),
+        F.pad(x, (1, 1), value=3.0),
+        F.pad(x, (1, 2, 2, 1), mode="reflect"),
+        F.pad(x, (1, 2, 2, 1), mode="replicate"),
+        F.pad(x, (1, 2, 2, 1), mode="circular"),
+        F.unfold(x, 3, padding=1, stride=2),
+        x.unfold(2, 4, 2),
+        x[:, [2, 0, 1]],
+        x[:, torch.tensor([2, 0]), torch.tensor([1, 3])],
+        x.index_select(3, torch.tensor([1, 4, 5])),
+        list(x.topk(3, 1)),
+        x.sort(1, descending=True)[0],
+        x.argsort(1),
+        x.gather(1, x.argsort(1)),
+    ],
+    "pools": lambda m, x: [
+        F.max_pool2d(x, 3, 2, 1),
+        F.max_pool2d(x, 2, ceil_mode=True),
+        F.max_pool2d(x, 3, 1, 1, dilation=2),
+        F.avg_pool2d(x, 3, 2, 1),
+        F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+        F.avg_pool2d(x, 2, divisor_override=3),
+        F.adaptive_avg_pool2d(x, 1),
+        F.adaptive_avg_pool2d(x, (2, 5)),
+        F.adaptive_avg_pool2d(x, (3, 3)),
+        F.adaptive_max_pool2d(x, 1),
+        F.adaptive_max_pool2d(x, 2),
+        F.adaptive_avg_pool1d(x.flatten(2), 4),
+        F.max_pool1d(x.flatten(2), 2),
+        F.interpolate(x, scale_factor=2),
+        F.interpolate(x, (16, 11), mode="bilinear"),
+        F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
+        F.interpolate(x, scale_factor=2, mode="bicubic"),
+        F.interpolate(x, scale_factor=0.5),
+        F.interpolate(x, scale_factor=2, mode="nearest-exact"),
+    ],
+    "products": lambda m, x: [
+        x @ x.transpose(2, 3),
+        torch.bmm(x.flatten(2), x.flatten(2).transpose(1, 2)),
+        torch.einsum("nchw,nkhw->nck", x, x),
+        F.scaled_dot_product_attention(x, x.exp(), x),
+        F.scaled_dot_product_attention(x, x, x, scale=0.3),
+        F.scaled_dot_product_attention(x, x, x, is_causal=True),
+        torch.baddbmm(x[:, 0], x[:, 1], x[:, 2][:, :1].expand(-1, 10, -1).contiguous(), beta=0.5, alpha=2.0),
+        x @ torch.arange(10.0),
+    ],
+}
+
+
+@pytest.mark.parametrize("family", ONE_BY_ONE)
+def test_every_operator_computes_what_pytorch_does(family):
+    lowered(lambda m, x: flat(ONE_BY_ONE[family](m, x)))
+
+
+@pytest.mark.parametrize("family", ["parts", "shapes", "products", "reductions"])
+def test_as_many_operators_after_decomposition(family):
+    """A view that is changed in place makes capture ask PyTorch for plain operators: others, of the same meaning."""
+
+    def changed(m, x):
+        y = x.clone()
+        y[:, 0] = 0.5
+        y[:, 1:3] *= 2
+        return flat(ONE_BY_ONE[family](m, y))
+
+    executed = lowered(changed)
+    assert any("scatter" in function for function in executed.functions())
+
+
+LAYERS = {
+    "convs": lambda: (
+        {
+            "a": nn.Conv2d(C, 8, 3, 2, 1),
+            "b": nn.Conv2d(C, C, (1, 3), padding="same", groups=C, bias=False),
+            "c": nn.Conv2d(C, 4, 4, padding="same"),
+            "d": nn.ConvTranspose2d(C, 4, 4, 2, 1, bias=False),
+            "e": nn.Conv1d(C, 4, 3, padding=1, dilation=1),
+            "f": nn.utils.parametrizations.weight_norm(nn.Conv2d(C, 4, 3)),
+        },
+        lambda m, x: [m.a(x), m.b(x), m.c(x), m.d(x), m.e(x.flatten(2)), m.f(x)],
+    ),
+    "norms": lambda: (
+        {
+            "a": randomized(nn.BatchNorm2d(C, eps=1e-3)),
+            "b": randomized(nn.BatchNorm1d(C, affine=False)),
+            "c": randomized(nn.LayerNorm(W)),
+            "d": nn.LayerNorm((H, W), eps=1e-6, elementwise_affine=False),
+            "e": randomized(nn.LayerNorm(W, bias=False)),
+            "f": randomized(nn.GroupNorm(3, C)),
+            "g": nn.GroupNorm(2, C, affine=False),
+            "h": nn.InstanceNorm2d(C),
+            "i": randomized(nn.InstanceNorm2d(C, affine=True)),
+            "j": randomized(nn.RMSNorm(W)),
+            "l": randomized(nn.InstanceNorm2d(C, track_running_stats=True)),
+        },
+        lambda m, x: [
+            m.a(x),
+            m.b(x.flatten(2)),
+            m.b(x.mean((2, 3))),
+            *(getattr(m, name)(x) for name in "cdefghijl"),
+            F.layer_norm(x, (W,), m.c.weight * 2, m.c.bias),
+            F.group_norm(x, 2, m.f.weight, m.f.bias + 1),
+        ],
+    ),
+    "linear": lambda: (
+        {
+            "a": nn.Linear(W, 7),
+            "b": nn.Linear(W, 7, bias=False),
+            "p": randomized(nn.PReLU(C)),
+            "q": nn.PReLU(),
+            "e": nn.Embedding(9, 5),
+        },
+        lambda m, x: [
+            m.a(x),
+            m.b(x[:, 0]),
+            F.linear(x, m.a.weight[2:5] * 2, m.a.bias[2:5]),
+            torch.addmm(m.a.bias, x[:, 0, 0], m.a.weight.t()),
+            m.p(x),
+            m.q(x),
+            m.e((x[:, 0] * 4).abs().long()),
+            m.e(torch.tensor([1, 4])) + x[:, :1, 0, :5],
+        ],
+    ),
+    "standardized": lambda: (
+        {"a": nn.Conv2d(C, 8, 3)},
+        lambda m, x: [
+            F.conv2d(
+                x,
+                F.batch_norm(m.a.weight.reshape(1, 8, -1), None, None, training=True, eps=1e-6).reshape_as(m.a.weight),
+                m.a.bias,
+            ),
+            F.conv2d(x, (m.a.weight - m.a.weight.mean((1, 2, 3), keepdim=True)) / m.a.weight.std((1, 2, 3), keepdim=True)),
+        ],
+    ),
+    "attention": lambda: (
+        {"a": nn.MultiheadAttention(W, 2, batch_first=True), "b": nn.TransformerEncoderLayer(W, 2, 16, batch_first=True)},
+        lambda m, x: [m.a(x[:, 0], x[:, 1], x[:, 2], need_weights=False)[0], m.a(x[:, 0], x[:, 1], x[:, 2]), m.b(x[:, 3])],
+    ),
+}
+
+
+@pytest.mark.parametrize("family", LAYERS)
+def test_layers_with_weights_compute_what_pytorch_does(family):
+    torch.manual_seed(0)
+    children, function = LAYERS[family]()
+    executed = lowered(lambda m, x: flat(function(m, x)), **children)
+    own = {f"{name}.weight" for name, child in children.items() if "weight" in dict(child.named_parameters())}
+    paths = {".".join(call.path or ()) for call in executed.statements() if call.named}
+    assert {key.rpartition(".")[0] for key in own} - {"a", "e"} <= paths
+
+
+def test_what_is_known_is_numpys():
+    """Arrays of weights and sizes alone: computed while the network is defined, and joined with tensors then."""
+    table = nn.Parameter(torch.rand(225, 4, generator=torch.Generator().manual_seed(0)))
+    index = torch.arange(36).reshape(6, 6) % 13
+
+    def function(m, x):
+        height, width = x.shape[2:]
+        bias = m.table[m.index.view(-1)].view(6, 6, -1).permute(2, 0, 1).unsqueeze(0)
+        ys, xs = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width, dtype=torch.float32), indexing="ij")
+        grid = torch.stack((xs / width, ys / height), -1).flip(0).roll(1, 0)
+        mask = torch.ones(height, width).tril().masked_fill(torch.eye(height, width) > 0, -1.0)
+        scores = x[:, :, :6, :6] * bias[:, :1].softmax(-1).exp() + torch.full((6,), 0.5).cumsum(0)
+        table = torch.cat([m.table, m.table.new_zeros(2, 4)])[::2].mean(0).repeat(3)[:6].view(1, 6, 1, 1)
+        return [scores, x + grid.sum(-1) * mask, x * table.clamp(0.1, 0.4), x + torch.linspace(0, 1, width)]
+
+    executed = lowered(function, table=table, index=index)
+    templates = [call.function for call in executed.statements() if call.array]
+    assert "{0}[{1}]" in templates and "{0}.transpose({dims})" in templates
+    assert {"np.meshgrid({0}, {1}, indexing={indexing})", "np.linspace({start}, {end}, {steps})"} <= set(templates)
+
+
+def test_tokens_go_to_every_picture():
+    token = nn.Parameter(torch.rand(1, 1, W, generator=torch.Generator().manual_seed(0)))
+    queries = nn.Parameter(torch.rand(3, W, generator=torch.Generator().manual_seed(1)))
+
+    def function(m, x):
+        tokens = x.flatten(1, 2)
+        one = m.token.expand(x.shape[0], -1, -1)
+        two = m.queries.unsqueeze(0).repeat(x.shape[0], 1, 1)
+        three = m.queries.unsqueeze(1).repeat(1, x.shape[0], 1)
+        zeros = torch.zeros_like(tokens[:, :1]) + x.new_ones(x.shape[0], 1, W)
+        return torch.cat([one, two, zeros, tokens], 1), tokens.transpose(0, 1)[:3] + three
+
+    executed = lowered(function, token=token, queries=queries)
+    assert executed.functions().count("expand") >= 3
+
+
+def test_a_module_that_fixes_the_batch_takes_any():
+    def function(m, x):
+        count = len(x)
+        return m.linear(x.reshape(count, C, -1, 5)).reshape(count * C, -1), m.linear.weight.expand(count, -1, -1)
+
+    executed = lowered(function, linear=nn.Linear(5, 4))
+    assert len(executed.captured.batch) == 1
+    reshaped = [call.options["shape"] for call in executed.statements() if call.function == "reshape"]
+    assert reshaped[0][0] == 0 and reshaped[1][0] == -1
+
+
+def test_two_inputs_sampled_and_convolved_by_each_other():
+    grid = picture(B, 4, 5, 2, seed=1)
+    for options in ({}, {"mode": "nearest"}, {"padding_mode": "border", "align_corners": True}):
+        executed = lowered(lambda m, x, y, o=options: F.grid_sample(x, y, **{"align_corners": False, **o}), picture(), grid)
+        assert executed.functions() == ["grid_sample"]
+
+
+def test_statements_are_those_that_a_person_writes():
+    def texts(function, **children):
+        return [re.sub(r"  #.*|(?<=[a-z])_?\d*_?\d+\b(?!=)", "", t) for t in lowered(function, **children).texts()]
+
+    assert texts(lambda m, x: x.reshape(x.shape) + x[:, :]) == ["add = add(x, x)"]
+    assert texts(lambda m, x: x.view(x.shape[0], 2, 3, H, -1).flatten(1, 2)) == [
+        "view = reshape(x, shape=(0, 2, 3, 8, x.shape[3]))",
+        "flatten = flatten(view, start_dim=1, end_dim=2)",
+    ]
+    assert texts(lambda m, x: 1 - x[:, -1:]) == ["slice = slice(x, dim=1, start=-1)", "rsub = sub(1, slice)"]
+    assert texts(lambda m, x: F.relu6(x) / F.normalize(x)) == [
+        "relu = relu(x)",
+        "linalg_vector_norm = norm(x, dim=1, keepdim=True)",
+        "clamp_min = clamp(linalg_vector_norm, min=1e-12)",
+        "div = div(x, clamp_min)",
+        "div = div(relu, div)",
+    ]
+
+
+UNSUPPORTED = {
+    "a part of the batch": lambda x: x[:1],
+    "reduces the batch": lambda x: x.mean(0),
+    "Fourier": lambda x: torch.fft.fft2(x).real,
+    "antialias": lambda x: F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
+    "volumes": lambda x: F.max_pool3d(x[:, None], 2),
+    "random": lambda x: x + torch.rand_like(x),
+    "rounds towards zero": lambda x: torch.div(x, 2, rounding_mode="trunc"),
+}
+
+
+@pytest.mark.parametrize("reason", UNSUPPORTED)
+def test_what_can_not_be_expressed_says_why(reason):
+    with pytest.raises(GapsError, match=reason):
+        Executed(Made(lambda m, x: UNSUPPORTED[reason](x)), picture())
+
+
+# The tables.
+
+
+def test_names_of_methods_and_their_options_exist():
+    """Every method that a lowering names is Network's or a block, and takes the options that it is given."""
+    for lowering in set(LOWERINGS.values()):
+        source = inspect.getsource(inspect.getmodule(lowering))
+        for method, options in re.findall(r'op\.layer\(\s*"([\w.]+)"((?:[^()]|\([^()]*\))*)\)', source):
+            function = getattr(blocks, method[7:], None) if method.startswith("blocks.") else getattr(Network, method, None)
+            assert function is not None, method
+            known = inspect.signature(function).parameters
+            words = set(re.findall(r"\b(\w+)=(?!=)", options)) - {"path", "part", "results", "sizes", "holds"}
+            assert words <= set(known), (method, words - set(known))
+
+
+def test_tables_hold_operators_of_pytorch():
+    """A misspelled operator would never be met. Loops over overloads may have some too many."""
+    found = {}
+    for name in {*LOWERINGS, *ARRAYS}:
+        if name.startswith("aten."):
+            _, operator, overload = name.split(".")
+            packet = getattr(torch.ops.aten, operator, None)
+            exists = packet is not None and overload in packet.overloads()
+            found[operator.rstrip("_")] = found.get(operator.rstrip("_"), False) or exists
+    assert len(found) > 250 and not [operator for operator, exists in found.items() if not exists]
