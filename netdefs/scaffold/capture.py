@@ -28,9 +28,40 @@ IGNORED = (
     "_exit_autocast",
 )
 VIEWS = frozenset(
-    "view reshape _unsafe_view permute transpose t T mT select slice expand expand_as squeeze unsqueeze flatten unflatten "
-    "chunk split split_with_sizes unbind narrow diagonal as_strided detach alias movedim swapaxes unfold numpy_T "
-    "view_as reshape_as getitem".split()
+    [
+        "view",
+        "reshape",
+        "_unsafe_view",
+        "permute",
+        "transpose",
+        "t",
+        "T",
+        "mT",
+        "select",
+        "slice",
+        "expand",
+        "expand_as",
+        "squeeze",
+        "unsqueeze",
+        "flatten",
+        "unflatten",
+        "chunk",
+        "split",
+        "split_with_sizes",
+        "unbind",
+        "narrow",
+        "diagonal",
+        "as_strided",
+        "detach",
+        "alias",
+        "movedim",
+        "swapaxes",
+        "unfold",
+        "numpy_T",
+        "view_as",
+        "reshape_as",
+        "getitem",
+    ]
 )
 
 
@@ -76,26 +107,23 @@ def capture(module: Any, inputs: Mapping[str, Any], open_sizes: bool = True) -> 
     """
     torch = require("torch", "torch")
     errors: list[Exception] = []
-    fixed = None
-    axes: tuple[int, ...]
+    # Most modules take any batch; of those that turn it into a Python int two traces do; a fixed one comes last.
+    ways = [((0, 2, 3), False), ((0,), False), ((2, 3), True), ((), True), ((), False)]
+    ways = [(axes, twice) for axes, twice in ways if open_sizes or 2 not in axes]
     with warnings.catch_warnings(), evaluating(module), torch.no_grad(), _without_fast_path(torch):
         warnings.simplefilter("ignore")
-        for axes in ((0, 2, 3), (0,), ())[not open_sizes :]:
+        while ways:
+            axes, twice = ways.pop(0)
             try:
+                if twice:
+                    return _of_any_batch(torch, module, inputs, axes)
                 found = _captured(module, _exported(torch, module, inputs, axes), inputs, axes)
             except Exception as error:  # whatever the module or torch.export raises is the reason
                 errors.append(error)
                 continue
-            if found.batch:
+            if found.batch or not ways:
                 return found
-            fixed = fixed or found
-        for axes in ((2, 3), ())[not open_sizes :]:
-            try:
-                return _of_any_batch(torch, module, inputs, axes)
-            except Exception as error:
-                errors.append(error)
-    if fixed is not None:
-        return fixed
+            ways = [way for way in ways if way[0] != (0,)]  # it would fix the batch again
     raise ExportError(reason_of(errors[-1])) from errors[-1]
 
 

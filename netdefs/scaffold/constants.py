@@ -110,7 +110,7 @@ def _ranges(flat: np.ndarray) -> Iterator[str]:
     first, step, last = flat[0].item(), (flat[1] - flat[0]).item(), flat[-1].item()
     if flat.dtype.kind in "iu":
         if step and (flat == first + step * np.arange(flat.size)).all():
-            yield _arange(first, last + (1 if step > 0 else -1), step)
+            yield _arange(first, last + step, step)
         return
     if not (math.isfinite(first) and math.isfinite(last)) or first == last:
         return

@@ -20,6 +20,7 @@ from netdefs.scaffold.statements import Lines
 from netdefs.scaffold.text import Text, fitted
 from netdefs.scaffold.unify import Mismatch
 from netdefs.scaffold.units import Builder, Gap
+from netdefs.scaffold.unused import unused_weights
 
 
 @dataclasses.dataclass
@@ -48,6 +49,7 @@ class _Variant:
     captured: Captured
     root: Unit
     gaps: list[Gap]
+    unused: list[str]  # patterns of weights that nothing is computed from
     inner: set[str]  # what layers are called inside of modules of their own, whose weights they have
 
 
@@ -90,7 +92,7 @@ def draft(
     _no_clashes(functions, root)
     file = _File(variants, functions, root, arguments, inputs, source, preprocess or {})
     text = file.text()
-    dynamic = min((each.captured.dynamic for each in variants), key=len)
+    dynamic = min((_dynamic(each) for each in variants), key=len)
     return Draft(text, file.constants.arrays, [gap for each in variants for gap in each.gaps], layers, dynamic)
 
 
@@ -102,7 +104,14 @@ def _traced(variant: str, module: Any, inputs: Mapping[str, Any], partial: bool)
     except OpenSize:  # with this height and width no size is open
         builder = Builder(capture(module, inputs, open_sizes=False), names, partial)
         root = builder.build()
-    return _Variant(variant, module, builder.captured, root, builder.gaps, builder.inner)
+    return _Variant(
+        variant, module, builder.captured, root, builder.gaps, unused_weights(builder.captured), builder.inner
+    )
+
+
+def _dynamic(variant: _Variant) -> tuple[int, ...]:
+    """The axes of the first input that were left open."""
+    return tuple(axis for axis, size in enumerate(variant.root.inputs[0].shape) if not isinstance(size, int))
 
 
 def _no_clashes(functions: Sequence[Function], root: Function) -> None:
@@ -254,6 +263,13 @@ class _File:
             lines.append("    config = config_of(VARIANTS, variant)")
             for name in root.parameters:
                 lines.append(f'    {name} = config["{name}"]')
+        unused = list(dict.fromkeys(pattern for each in self.variants for pattern in each.unused))
+        if len(unused) == 1:
+            lines.append(f'    net.ignore("{unused[0]}")  # nothing is computed from it')
+        elif unused:
+            text = Text({}, {}, {}, self.constants.text)
+            lines += fitted(f"for unused in {text.of(tuple(unused))}:  # nothing is computed from these", 4)
+            lines.append("        net.ignore(unused)")
         inner = sorted({word for each in self.variants for word in each.inner})
         for word in inner:
             lines.append(f'    net.inner("{word}")  # its weights are those of the module around it')

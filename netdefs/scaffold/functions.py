@@ -16,7 +16,6 @@ from netdefs.scaffold.program import (
     Cond,
     Dim,
     Each,
-    First,
     Function,
     Hole,
     Loop,
@@ -171,7 +170,7 @@ class _Functions:
         function = Function(name, first.kind, inputs, body, outputs, defaults, first.path, examples)
         for options in arguments:
             for key, usual in defaults.items():
-                if usual is not REQUIRED and options[key] == usual and type(options[key]) is type(usual):
+                if key in options and usual is not REQUIRED and _is(options[key], usual):
                     del options[key]
         return function, group, arguments
 
@@ -292,6 +291,10 @@ def _uses(item: Any, turn: Turn) -> bool:
             mapped(value, found.append)
         return any(isinstance(leaf, Each) and leaf.turn is turn for leaf in found)
     return any(_uses(each, turn) for each in item.body)
+
+
+def _is(value: Any, usual: Any) -> bool:
+    return type(value) is type(usual) and value == usual
 
 
 def _plain(value: Any) -> Arg:

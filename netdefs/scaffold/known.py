@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from netdefs.core.errors import NetdefsError
 from netdefs.scaffold import candidates_ultralytics as ultralytics
 from netdefs.scaffold.candidates import BLOCKS, Guess, Options, Parts
 from netdefs.scaffold.program import TENSOR, Arg, Call, Dim, Math, Name, Unit, Value
@@ -39,6 +40,8 @@ class Known:
         (given,), (made,) = unit.inputs, unit.outputs
         if given.kind != TENSOR or made.kind != TENSOR or given.dtype != "float32" or len(given.shape) != 4:
             return None
+        if not isinstance(given.shape[1], int):
+            return None  # no channels
         key = _identity(calls, unit, given, made)
         if key not in self._found:
             self._found[key] = self._proven(calls, unit, given, made)
@@ -71,7 +74,10 @@ class Known:
                 shape = self._shape(given)
                 if shape is None:
                     return None
-                body = Body(list(self._statements(unit, blocks=True)), unit.path, unit.module, shape, given, made)
+                try:
+                    body = Body(list(self._statements(unit, blocks=True)), unit.path, unit.module, shape, given, made)
+                except NetdefsError:
+                    return None  # it has weights of other modules, or can't be had: the check of the draft will tell
             if body.is_added_by(function, options):
                 self._modules[name] = module
                 return function, options

@@ -8,6 +8,7 @@ from netdefs.scaffold.program import (
     Call,
     Column,
     Cond,
+    Count,
     First,
     Function,
     Hole,
@@ -145,7 +146,7 @@ def _worth(
     if len(turns) > 2 or len(turns[0]) > 2:
         return True
     calls = any(not isinstance(item, Call) or isinstance(item.function, Function) for item in turns[0])
-    return calls and not any(part.prefix for part in counting)
+    return calls and not any(isinstance(part.pieces[0], str) for part in counting)
 
 
 def _size(item: Any) -> int:
@@ -160,7 +161,7 @@ def _counting(item: Any, turn: Turn) -> Iterator[Index]:
     """The parts of paths in a statement that count with this turn."""
     if isinstance(item, Call):
         paths = [item.path or (), *(value.path for value in item.options.values() if isinstance(value, Name))]
-        yield from (part for path in paths for part in path if isinstance(part, Index) and part.turn is turn)
+        yield from (part for path in paths for part in path if isinstance(part, Index) and part.counts(turn))
     else:
         for each in item.body:
             yield from _counting(each, turn)
@@ -213,10 +214,7 @@ def _turned(call: Call, turn: Turn, number: int, values: dict[Value, Value]) -> 
     """A statement of a loop as it is in one turn."""
 
     def path(parts: Any) -> Any:
-        return tuple(
-            f"{part.prefix}{part.start + part.step * number}" if isinstance(part, Index) and part.turn is turn else part
-            for part in parts
-        )
+        return tuple(_indexed(part, turn, number) if isinstance(part, Index) else part for part in parts)
 
     def leaf(each: Any) -> Any:
         if isinstance(each, Value):
@@ -242,6 +240,16 @@ def _turned(call: Call, turn: Turn, number: int, values: dict[Value, Value]) -> 
         call.array,
         call.named,
     )
+
+
+def _indexed(part: Index, turn: Turn, number: int) -> str | Index:
+    """A part of a path as it is in one turn."""
+    pieces = [
+        str(piece.start + piece.step * number) if isinstance(piece, Count) and piece.turn is turn else piece
+        for piece in part.pieces
+    ]
+    texts = [piece for piece in pieces if isinstance(piece, str)]
+    return "".join(texts) if len(texts) == len(pieces) else Index(tuple(pieces))
 
 
 def _is(value: Any, usual: Any) -> bool:

@@ -154,13 +154,23 @@ class Turn:
 
 
 @dataclasses.dataclass(frozen=True)
-class Index:
-    """A part of a path that counts with a loop: `prefix` and `start + step * turn`, such as "layer1", "layer2"."""
+class Count:
+    """A number that counts with a loop: `start + step * turn`."""
 
     turn: Turn
-    prefix: str
     start: int
     step: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """A part of a path that counts with loops, such as "layer1", "layer2": texts, and numbers that count."""
+
+    pieces: tuple[str | Count, ...]
+
+    def counts(self, turn: Turn) -> bool:
+        """Whether it counts with this loop."""
+        return any(isinstance(piece, Count) and piece.turn is turn for piece in self.pieces)
 
 
 @dataclasses.dataclass(frozen=True)

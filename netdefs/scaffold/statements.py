@@ -22,7 +22,6 @@ from netdefs.scaffold.program import (
     Index,
     Loop,
     Name,
-    Param,
     Turn,
     Value,
     mapped,
@@ -48,8 +47,33 @@ POSITIONAL = {
 }
 # Layers that may be written around what they are given.
 LIGHT = set(
-    "relu relu6 silu gelu sigmoid tanh hardswish hardsigmoid leaky_relu mish elu add sub mul div flatten permute transpose "
-    "softmax squeeze unsqueeze global_avg_pool reshape clamp mean".split()
+    [
+        "relu",
+        "relu6",
+        "silu",
+        "gelu",
+        "sigmoid",
+        "tanh",
+        "hardswish",
+        "hardsigmoid",
+        "leaky_relu",
+        "mish",
+        "elu",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "flatten",
+        "permute",
+        "transpose",
+        "softmax",
+        "squeeze",
+        "unsqueeze",
+        "global_avg_pool",
+        "reshape",
+        "clamp",
+        "mean",
+    ]
 )
 PLAIN = (
     "cv",
@@ -334,8 +358,8 @@ class Lines:
             parts = [part for part in self._relative(path) if isinstance(part, str) and not part.isdigit()]
             hint = parts[0].split("#")[0].rpartition(".")[2] if parts else hint
         word = "".join(sign if sign.isalnum() else "_" for sign in hint).strip("_").lower()
-        plain = word.rstrip("0123456789")
-        if not word or word[0].isdigit() or plain.rstrip("_") in PLAIN or not word.isidentifier():
+        plain = word.partition("_")[0].rstrip("0123456789")
+        if not word or word[0].isdigit() or plain in PLAIN or not word.isidentifier():
             return "out"
         return word
 
@@ -359,7 +383,7 @@ class Lines:
         text = self.text
         if item.function == "parameter":
             assert item.path is not None
-            found = f"net.parameter({text.name(self._relative(item.path))}, {text.of(item.options['shape'])})"
+            found = f"{self._net(item.path)}.parameter({text.name(self._relative(item.path))}, {text.of(item.options['shape'])})"
             dtype = item.options.get("dtype")
             self.constants.numpy |= dtype is not None
             return found if dtype is None else f"{found}.astype(np.{dtype})"
@@ -378,7 +402,9 @@ class Lines:
             required = [key for key, usual in item.function.parameters.items() if usual is REQUIRED]
             given = [text.of(item.options[key]) for key in required]
             named = [f"{key}={text.of(value)}" for key, value in item.options.items() if key not in required]
-            return f"{item.function.name}({', '.join([text.place(path), *inputs, *given, *named])})"
+            return (
+                f"{item.function.name}({', '.join([text.place(path, self._net(item.path)), *inputs, *given, *named])})"
+            )
         if "." in item.function:
             return self._block_call(item, path, inputs, note)
         return self._method(item, path, inputs)
@@ -389,9 +415,9 @@ class Lines:
 
     def _method(self, item: Call, path: Sequence[Any], inputs: list[str]) -> str:
         again = next((i for i, part in enumerate(path) if isinstance(part, str) and "@" in part), None)
-        net = "net"
+        net = self._net(item.path or ())
         if again is not None:
-            net, path = self.text.place(path[: again + 1]), path[again + 1 :]
+            net, path = self.text.place(path[: again + 1], net), path[again + 1 :]
             net = net if net.endswith(")") else f"({net})"
         name = self.text.name(path) if path else "None"
         method = getattr(Network, item.function, None)
@@ -415,7 +441,7 @@ class Lines:
         known = inspect.signature(block_of(item.function)).parameters
         named_first = "name" in known
         place, rest = (path[:-1], path[-1:]) if named_first and path else (path, ())
-        parts = [self.text.place(place), *inputs]
+        parts = [self.text.place(place, self._net(item.path or ())), *inputs]
         if named_first:
             parts.append(self.text.name(rest) if rest else "None")
         for key, value in item.options.items():
@@ -433,12 +459,45 @@ class Lines:
         base = self.function.path if base is None else base
         if tuple(path[: len(base)]) == tuple(base):
             return tuple(path[len(base) :])
-        plain = tuple(part.split("@")[0] if isinstance(part, str) else part for part in base)
+        plain = _without_calls(base)
         return tuple(path[len(plain) :]) if tuple(path[: len(plain)]) == plain else tuple(path)
+
+    def _net(self, path: Sequence[Any]) -> str:
+        """The scope that a path is below: the function's own, or for modules elsewhere the network's."""
+        base = self.function.path
+        inside = tuple(path[: len(base)]) in (tuple(base), _without_calls(base))
+        return "net" if inside else "net.root"
+
+
+def _without_calls(path: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(part.split("@")[0] if isinstance(part, str) else part for part in path)
 
 
 WORDS = {"out_channels": "channels", "out_features": "features", "with": "more"}
-KEYWORDS = frozenset("as in is if for not or and def del from with lambda class return x_ np input id type".split())
+KEYWORDS = frozenset(
+    [
+        "as",
+        "in",
+        "is",
+        "if",
+        "for",
+        "not",
+        "or",
+        "and",
+        "def",
+        "del",
+        "from",
+        "with",
+        "lambda",
+        "class",
+        "return",
+        "x_",
+        "np",
+        "input",
+        "id",
+        "type",
+    ]
+)
 
 
 def _is_simple(text: str) -> bool:
@@ -486,7 +545,7 @@ def _uses_turn(body: Sequence[Any], turn: Turn) -> bool:
                 return True
             continue
         paths = [item.path or (), *(value.path for value in item.options.values() if isinstance(value, Name))]
-        if any(isinstance(part, Index) and part.turn is turn for path in paths for part in path):
+        if any(isinstance(part, Index) and part.counts(turn) for path in paths for part in path):
             return True
         if any(isinstance(value, First) and value.turn is turn for value in item.options.values()):
             return True

@@ -9,6 +9,7 @@ import numpy as np
 from netdefs.scaffold.program import (
     Arg,
     Column,
+    Count,
     Dim,
     Each,
     First,
@@ -106,26 +107,29 @@ class Text:
 
     def _part(self, part: Any) -> str:
         if isinstance(part, Index):
-            if not part.prefix:
-                text = self._counter(part)
+            (first, *more) = part.pieces
+            if isinstance(first, Count) and not more:
+                text = self._counter(first)
                 return text if text.isidentifier() else f"({text})"
-            return f'f"{part.prefix}{{{self._counter(part)}}}"'
+            return f'f"{self._counting(part)}"'
         return part if part.isdigit() else f'"{part}"'
 
     def name(self, path: Sequence[Any]) -> str:
         """The name of a layer below a scope: `"downsample.0"`, or one that counts, `f"{i}.conv"`."""
         if any(isinstance(part, Index) for part in path):
-            texts = [f"{p.prefix}{{{self._counter(p)}}}" if isinstance(p, Index) else p for p in path]
-            only = path[0] if len(path) == 1 else None
-            if isinstance(only, Index) and not only.prefix:
-                return f"str({self._counter(only)})"
-            return 'f"' + ".".join(texts) + '"'
+            only = path[0].pieces if len(path) == 1 else ()
+            if len(only) == 1 and isinstance(only[0], Count):
+                return f"str({self._counter(only[0])})"
+            return 'f"' + ".".join(self._counting(part) if isinstance(part, Index) else part for part in path) + '"'
         return '"' + ".".join(path) + '"'
 
-    def _counter(self, part: Index) -> str:
-        turn = self.turns[part.turn]
-        text = turn if part.step == 1 else f"{part.step} * {turn}"
-        return f"{text} + {part.start}" if part.start else text
+    def _counting(self, part: Index) -> str:
+        return "".join(f"{{{self._counter(p)}}}" if isinstance(p, Count) else p for p in part.pieces)
+
+    def _counter(self, count: Count) -> str:
+        turn = self.turns[count.turn]
+        text = turn if count.step == 1 else f"{count.step} * {turn}"
+        return f"{text} + {count.start}" if count.start else text
 
 
 def number(value: float) -> str:

@@ -4,6 +4,8 @@ The longest body is the pattern. What it has and others lack becomes optional: a
 """
 
 import inspect
+import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +17,7 @@ from netdefs.scaffold.program import (
     Call,
     Column,
     Cond,
+    Count,
     Dim,
     First,
     Function,
@@ -36,6 +39,9 @@ MOST_OPTIONAL = 12  # statements in a row that only some instances have
 BUDGET = 4000  # tries to match what is optional before it is given up
 
 
+ELSEWHERE = "/"
+
+
 class Mismatch(Exception):
     """Statements are not the same."""
 
@@ -51,9 +57,9 @@ class Instance:
         self.turns: dict[Turn, Turn] = {}
 
     def relative(self, path: Sequence[Any]) -> tuple[Any, ...]:
-        """A path without that of the body."""
+        """A path without that of the body; of a module elsewhere all of it, behind a mark."""
         if tuple(path[: len(self.path)]) != self.path:
-            raise Mismatch
+            return (ELSEWHERE, *path)
         return tuple(path[len(self.path) :])
 
 
@@ -253,31 +259,43 @@ class Unifier:
         if len({len(rest) for rest in rests}) != 1:
             raise Mismatch
         parts = [self._part(each) for each in zip(*rests, strict=True)]
-        return (*self.instances[0].path, *parts)
+        return tuple(parts[1:]) if parts[:1] == [ELSEWHERE] else (*self.instances[0].path, *parts)
 
     def _part(self, parts: Sequence[Any]) -> Any:
-        pattern = parts[0]
-        if isinstance(pattern, Index):
-            for instance, part in zip(self.instances, parts, strict=True):
-                if not isinstance(part, Index) or instance.turns.get(pattern.turn, pattern.turn) is not part.turn:
+        split = [_pieces(part) for part in parts]
+        if len({len(pieces) for pieces in split}) != 1:
+            raise Mismatch
+        pieces = [self._piece(each) for each in zip(*split, strict=True)]
+        if all(isinstance(piece, str) for piece in pieces):
+            return "".join(pieces)
+        joined: list[Any] = []
+        for piece in pieces:
+            if isinstance(piece, str) and joined and isinstance(joined[-1], str):
+                joined[-1] += piece
+            elif piece != "":
+                joined.append(piece)
+        return Index(tuple(joined))
+
+    def _piece(self, pieces: Sequence[Any]) -> Any:
+        pattern = pieces[0]
+        if isinstance(pattern, Count):
+            for instance, piece in zip(self.instances, pieces, strict=True):
+                if not isinstance(piece, Count) or instance.turns.get(pattern.turn, pattern.turn) is not piece.turn:
                     raise Mismatch
-                if (part.prefix, part.start, part.step) != (pattern.prefix, pattern.start, pattern.step):
+                if (piece.start, piece.step) != (pattern.start, pattern.step):
                     raise Mismatch
             return pattern
-        if any(isinstance(part, Index) for part in parts):
+        if any(isinstance(piece, Count) for piece in pieces):
             raise Mismatch
-        if all(part == pattern for part in parts):
+        if all(piece == pattern for piece in pieces):
             return pattern
-        if self.turn is None:
+        if self.turn is None or any(not piece.isdigit() or str(int(piece)) != piece for piece in pieces):
             raise Mismatch
-        split = [_counted(part) for part in parts]
-        if any(each is None or each[0] != split[0][0] for each in split):  # type: ignore[index]
-            raise Mismatch
-        numbers = [each[1] for each in split if each is not None]
+        numbers = [int(piece) for piece in pieces]
         step = numbers[1] - numbers[0]
-        if step < 1 or any(b - a != step for a, b in zip(numbers, numbers[1:], strict=False)):
+        if step < 1 or any(b - a != step for a, b in itertools.pairwise(numbers)):
             raise Mismatch
-        return Index(self.turn, split[0][0], numbers[0], step)  # type: ignore[index]
+        return Count(self.turn, numbers[0], step)
 
     def _bind(self, results: Sequence[Sequence[Value]]) -> None:
         for instance, values in zip(self.instances, results, strict=True):
@@ -426,10 +444,19 @@ def _has_value(arg: Arg) -> bool:
 
 
 def _same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and a is b or (type(a) is type(b) and not hasattr(a, "numpy") and a == b)
+    return (type(a) is type(b) and a is b) or (type(a) is type(b) and not hasattr(a, "numpy") and a == b)
 
 
-def _counted(part: str) -> tuple[str, int] | None:
-    """A part of a path as a word and the number behind it."""
-    digits = len(part) - len(part.rstrip("0123456789"))
-    return (part[:-digits], int(part[-digits:])) if digits else None
+def _pieces(part: str | Index) -> list[Any]:
+    """A part of a path as texts without numbers, and numbers."""
+    pieces = part.pieces if isinstance(part, Index) else (part,)
+    found: list[Any] = []
+    for piece in pieces:
+        if isinstance(piece, Count):
+            # Numbers and texts take turns, so that parts with and without a counter are split alike.
+            found = found or [""]
+            found.append(piece)
+            continue
+        split = re.split(r"(\d+)", piece)
+        found += split if not found or isinstance(found[-1], Count) else [found.pop() + split[0], *split[1:]]
+    return [*found, ""] if isinstance(found[-1], Count) else found

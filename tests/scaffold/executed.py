@@ -77,7 +77,7 @@ class Executed:
         return lines
 
     def network(self, dynamic: bool = True) -> netdefs.Network:
-        """The network that the statements define, its outputs called "0", "1" ...; the batch of any size if `dynamic`."""
+        """The network that the statements define; its batch of any size if `dynamic`."""
         weights = {key: value.detach().numpy() for key, value in self.module.state_dict(keep_vars=True).items()}
         weights = {key: value.astype(np.float32) for key, value in weights.items()}
         net = netdefs.Network(weights, package="tensorrt_rtx")

@@ -349,12 +349,21 @@ LAYERS = {
                 F.batch_norm(m.a.weight.reshape(1, 8, -1), None, None, training=True, eps=1e-6).reshape_as(m.a.weight),
                 m.a.bias,
             ),
-            F.conv2d(x, (m.a.weight - m.a.weight.mean((1, 2, 3), keepdim=True)) / m.a.weight.std((1, 2, 3), keepdim=True)),
+            F.conv2d(
+                x, (m.a.weight - m.a.weight.mean((1, 2, 3), keepdim=True)) / m.a.weight.std((1, 2, 3), keepdim=True)
+            ),
         ],
     ),
     "attention": lambda: (
-        {"a": nn.MultiheadAttention(W, 2, batch_first=True), "b": nn.TransformerEncoderLayer(W, 2, 16, batch_first=True)},
-        lambda m, x: [m.a(x[:, 0], x[:, 1], x[:, 2], need_weights=False)[0], m.a(x[:, 0], x[:, 1], x[:, 2]), m.b(x[:, 3])],
+        {
+            "a": nn.MultiheadAttention(W, 2, batch_first=True),
+            "b": nn.TransformerEncoderLayer(W, 2, 16, batch_first=True),
+        },
+        lambda m, x: [
+            m.a(x[:, 0], x[:, 1], x[:, 2], need_weights=False)[0],
+            m.a(x[:, 0], x[:, 1], x[:, 2]),
+            m.b(x[:, 3]),
+        ],
     ),
 }
 
@@ -420,7 +429,9 @@ def test_a_module_that_fixes_the_batch_takes_any():
 def test_two_inputs_sampled_and_convolved_by_each_other():
     grid = picture(B, 4, 5, 2, seed=1)
     for options in ({}, {"mode": "nearest"}, {"padding_mode": "border", "align_corners": True}):
-        executed = lowered(lambda m, x, y, o=options: F.grid_sample(x, y, **{"align_corners": False, **o}), picture(), grid)
+        executed = lowered(
+            lambda m, x, y, o=options: F.grid_sample(x, y, **{"align_corners": False, **o}), picture(), grid
+        )
         assert executed.functions() == ["grid_sample"]
 
 
@@ -468,7 +479,9 @@ def test_names_of_methods_and_their_options_exist():
     for lowering in set(LOWERINGS.values()):
         source = inspect.getsource(inspect.getmodule(lowering))
         for method, options in re.findall(r'op\.layer\(\s*"([\w.]+)"((?:[^()]|\([^()]*\))*)\)', source):
-            function = getattr(blocks, method[7:], None) if method.startswith("blocks.") else getattr(Network, method, None)
+            function = (
+                getattr(blocks, method[7:], None) if method.startswith("blocks.") else getattr(Network, method, None)
+            )
             assert function is not None, method
             known = inspect.signature(function).parameters
             words = set(re.findall(r"\b(\w+)=(?!=)", options)) - {"path", "part", "results", "sizes", "holds"}

@@ -136,8 +136,7 @@ def _expm1(op: Op) -> Value:
 def _dropout(op: Op) -> Value:
     if op.given.get("train"):
         raise Unsupported("it drops values, as in training.")
-    x: Value = op["input"]
-    return x
+    return _same(op)
 
 
 @lowers("aten.native_dropout.default")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from netdefs.scaffold.ops.op import Op, Unsupported, lowers
+from netdefs.scaffold.ops.op import Op, OpenSize, Unsupported, lowers
 from netdefs.scaffold.ops.options import differing, pair
 from netdefs.scaffold.program import Arg, Value
 
@@ -121,6 +121,9 @@ def size_of(op: Op, size: Sequence[Any]) -> Arg:
     "aten._upsample_bicubic2d_aa.default",
 )
 def _upsample_antialias(op: Op) -> Any:
+    size = op["output_size"] or ()
+    if op.is_known and not all(isinstance(n, int) for n in size):
+        raise OpenSize("position embeddings are resized, which only other sizes of the input need.")
     raise Unsupported("TensorRT has no resize with antialias.")
 
 
