@@ -260,7 +260,8 @@ def _same_values(a: Any, b: Any) -> bool:
     """Whether two tensors hold the same values in the same order, whatever their shapes."""
     if a.numel() != b.numel() or a.dtype != b.dtype or a.is_sparse or b.is_sparse:
         return False
-    return bool(((a.reshape(-1) == b.reshape(-1)) | (a.isnan() & b.isnan()).reshape(-1)).all())
+    a, b = a.reshape(-1), b.reshape(-1)
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 def _digest(output: Any) -> str:

@@ -86,8 +86,8 @@ def draft(
         functions, root, arguments = functions_of(roots, Known(roots, inputs))
     except Mismatch:
         raise NetdefsError(
-            f"{', '.join(modules)} are not variants of one network: they differ in more than numbers and in what is left "
-            "out. Write a draft of each."
+            f"{', '.join(modules)} are not variants of one network: they differ in more than numbers and in what is "
+            "left out. Write a draft of each."
         ) from None
     _no_clashes(functions, root)
     file = _File(variants, functions, root, arguments, inputs, source, preprocess or {})
@@ -170,11 +170,11 @@ class _File:
         shapes = ", ".join(
             f"{'x' if i == 0 else name} {self._shape(t.shape)}" for i, (name, t) in enumerate(self.inputs.items())
         )
-        size = " x ".join(map(str, list(self.inputs.values())[0].shape[2:]))
+        size = " x ".join(map(str, next(iter(self.inputs.values())).shape[2:]))
         origin = f"{kind.__module__}.{kind.__qualname__}"
         lines = [f'"""{kind.__name__}, from a draft of `netdefs scaffold`: TODO what it is, and for what.', ""]
         lines += [f"Upstream: {origin}{f' ({self.source})' if self.source else ''}; TODO its licence.", ""]
-        shape = self._shape(list(self.inputs.values())[0].shape)
+        shape = self._shape(next(iter(self.inputs.values())).shape)
         lines += [f"Input: {shape}{f'; {size} by default' if size else ''}. {self._returns()}"]
         del shapes
         return [*lines, '"""']
@@ -253,7 +253,7 @@ class _File:
             "",
             "    Args:",
             "        net: the place in a network where its modules are.",
-            f"        x: {self._shape(list(self.inputs.values())[0].shape)}.",
+            f"        x: {self._shape(next(iter(self.inputs.values())).shape)}.",
             "        variant: one of `VARIANTS`.",
         ]
         if classes:
@@ -282,7 +282,7 @@ class _File:
             else:
                 labels = tuple("" for _ in shape)
                 lines.append(f'    {name} = net.raw_input("{name}", {shape}, net.trt.{dtype}, {labels})')
-        given = {value: name for value, name in zip(self._root_inputs(), names, strict=False)}
+        given = dict(zip(self._root_inputs(), names, strict=False))
         reserved = [each.name for each in self.functions]
         writer = Lines(root, [given.get(value, value.hint) for value in root.inputs], self.constants, reserved)
         lines += writer.write(final=False)
@@ -352,7 +352,8 @@ class _File:
         if len(function.inputs) == 1 and tensors:
             return ["x"]
         try:
-            own = [p.name for p in inspect.signature(function.kind.forward).parameters.values()][1:]
+            forward: Any = getattr(function.kind, "forward", None)
+            own = [p.name for p in inspect.signature(forward).parameters.values()][1:]
         except (TypeError, ValueError):
             own = []
         names: list[str] = []
@@ -387,7 +388,7 @@ class _File:
         return f"Preprocess({text.of(known.color)}, {', '.join(options)})"
 
     def _model(self) -> list[str]:
-        shape = tuple(list(self.inputs.values())[0].shape)
+        shape = tuple(next(iter(self.inputs.values())).shape)
         options = f"input_shape={(1, *shape[1:])}"
         outputs = self._outputs()
         classes = len(shape) == 4 and shape[1] == 3 and len(outputs) == 1 and len(outputs[0][1].shape) == 2

@@ -1,6 +1,7 @@
 """From units to functions: one for each class of modules, whose arguments are what differs between instances."""
 
 import dataclasses
+import functools
 import keyword
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from netdefs.scaffold.program import (
     Turn,
     Unit,
     Value,
+    eaches,
     mapped,
 )
 from netdefs.scaffold.unify import ABSENT, Instance, Mismatch, Unifier
@@ -202,7 +204,7 @@ class Parameters:
             word = item.results[0].hint if item.results else ""
             options = {}
             for key, value in item.options.items():
-                options[key] = mapped(value, lambda leaf, key=key: self._leaf(leaf, key, word, given))
+                options[key] = mapped(value, functools.partial(self._leaf, key=key, word=word, given=given))
             inputs = [mapped(value, lambda leaf: self._leaf(leaf, "value", word, given)) for value in item.inputs]
             return dataclasses.replace(item, options=options, inputs=inputs)
         if isinstance(item, Loop):
@@ -260,9 +262,9 @@ class Parameters:
                             return Math(factor[0], Dim(given, axis), factor[1])
             for name, other in self.columns.items():
                 theirs = [other[k] for k in at]
-                if all(isinstance(v, int) and not isinstance(v, bool) for v in theirs):
-                    if (factor := _ratio(here, theirs)) is not None:
-                        return Math(factor[0], Param(name), factor[1])
+                numbers = all(isinstance(v, int) and not isinstance(v, bool) for v in theirs)
+                if numbers and (factor := _ratio(here, theirs)) is not None:
+                    return Math(factor[0], Param(name), factor[1])
         name = self._name(WORDS.get(key, key), word, whole)
         self.columns[name] = column
         return Each(Param(name), here[0].turn) if whole else Param(name)
@@ -286,10 +288,7 @@ MISSING = object()
 def _uses(item: Any, turn: Turn) -> bool:
     """Whether a statement has an argument that is a sequence with one value for each turn of a loop."""
     if isinstance(item, Call):
-        found: list[Any] = []
-        for value in [*item.inputs, *item.options.values()]:
-            mapped(value, found.append)
-        return any(isinstance(leaf, Each) and leaf.turn is turn for leaf in found)
+        return any(each.turn is turn for value in [*item.inputs, *item.options.values()] for each in eaches(value))
     return any(_uses(each, turn) for each in item.body)
 
 

@@ -37,6 +37,7 @@ def _conv_bn(items: list[Any], at: int, outputs: Sequence[Value]) -> list[Any] |
     if user is None or items[user].function != "batch_norm" or not _is_2d(conv):
         return None
     norm: Call = items[user]
+    assert conv.path is not None and norm.path is not None  # layers of the network have one
     place = _common(conv.path, norm.path)
     options = {"conv" if conv.function == "conv" else "deconv": Name(conv.path), "bn": Name(norm.path), **conv.options}
     if "bias" in options:

@@ -9,6 +9,7 @@ from netdefs.scaffold.program import (
     Column,
     Cond,
     Count,
+    Each,
     First,
     Function,
     Hole,
@@ -23,6 +24,7 @@ from netdefs.scaffold.program import (
 from netdefs.scaffold.unify import Instance, Mismatch, Unifier, defaults_of
 
 LONGEST = 12  # statements of one turn
+MOST = 6  # constants that differ from turn to turn: more nobody would read in one line
 
 
 def with_loops(body: Sequence[Any], outputs: Sequence[Value]) -> list[Any]:
@@ -126,6 +128,8 @@ def _checked(items: list[Any], start: int, turns: Sequence[list[Any]], outputs: 
 
     def change(leaf: Any) -> Any:
         if isinstance(leaf, Hole):
+            if all(isinstance(value, Column) for value in leaf.values):  # each turn has a sequence for a loop inside
+                return Each(Column(tuple(value.values for value in leaf.values), turn), leaf.values[0].turn)
             return Column(leaf.values, turn)
         return inside.get(leaf, leaf) if isinstance(leaf, Value) else leaf
 
@@ -139,6 +143,8 @@ def _worth(
 ) -> bool:
     """Whether a loop is shorter by more than its own lines, or may be of another length in other instances."""
     counting = [part for item in pattern for part in _counting(item, turn)]
+    if len(set(_holes(pattern))) > MOST:
+        return False
     if not counting and not all(isinstance(item, Call) and item.array for item in pattern):
         return False
     if listed or collected or not handed:
@@ -147,6 +153,19 @@ def _worth(
         return True
     calls = any(not isinstance(item, Call) or isinstance(item.function, Function) for item in turns[0])
     return calls and not any(isinstance(part.pieces[0], str) for part in counting)
+
+
+def _holes(pattern: Sequence[Any]) -> Iterator[Hole]:
+    """The constants that differ from turn to turn."""
+    found: list[Any] = []
+
+    def note(leaf: Any) -> Any:
+        found.append(leaf)
+        return leaf
+
+    for item in pattern:
+        changed(item, note)
+    yield from (leaf for leaf in found if isinstance(leaf, Hole))
 
 
 def _size(item: Any) -> int:

@@ -59,11 +59,9 @@ class Names:
         word = function_of(node)
         number = self._numbers.get(node, 1)
         seen, traced = self.called[module, word], self.traced[module, word]
-        if traced != seen:
-            name = f"{word}_{number}"  # which of PyTorch's calls it is can't be told: a name that none of them has
-        else:
-            name = word if seen == 1 else f"{word}#{number}"
-        return self.free((*scope, name))
+        if traced != seen:  # which of PyTorch's calls it is can't be told: a name that none of them has
+            return self.free((*scope, f"{word}_{number}"))
+        return self.free((*scope, word if seen == 1 else f"{word}#{number}"))
 
     def free(self, path: tuple[str, ...]) -> tuple[str, ...]:
         """A path that no other layer has: this one, or with a number behind it."""

@@ -183,9 +183,9 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Each:
-    """What an argument of a function, a sequence, has for a turn of a loop."""
+    """What a sequence has for a turn of a loop: an argument of a function, or of an outer loop's turn."""
 
-    sequence: Param
+    sequence: "Param | Column | Each"
     turn: Turn
 
 
@@ -312,6 +312,19 @@ def values_in(arg: Arg) -> Iterator[Value]:
             yield from values_in(each)
 
 
+def eaches(value: Arg) -> Iterator[Each]:
+    """What of an argument is an element of a sequence."""
+    if isinstance(value, Each):
+        yield value
+        yield from eaches(value.sequence)
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from eaches(each)
+    elif isinstance(value, First):
+        yield from eaches(value.first)
+        yield from eaches(value.rest)
+
+
 def mapped(arg: Arg, change: Callable[[Any], Any]) -> Arg:
     """An argument with every leaf of it changed: values, numbers, names."""
     if isinstance(arg, Dim):
@@ -320,6 +333,8 @@ def mapped(arg: Arg, change: Callable[[Any], Any]) -> Arg:
         return Math(arg.operator, mapped(arg.left, change), mapped(arg.right, change))
     if isinstance(arg, First):
         return First(mapped(arg.first, change), mapped(arg.rest, change), arg.turn)
+    if isinstance(arg, Each):
+        return Each(mapped(arg.sequence, change), arg.turn)
     if isinstance(arg, tuple | list):
         return tuple(mapped(each, change) for each in arg)
     return change(arg)

@@ -22,8 +22,10 @@ from netdefs.scaffold.program import (
     Index,
     Loop,
     Name,
+    Param,
     Turn,
     Value,
+    eaches,
     mapped,
 )
 from netdefs.scaffold.text import WIDTH, Text, fitted
@@ -46,35 +48,33 @@ POSITIONAL = {
     "split_size",
 }
 # Layers that may be written around what they are given.
-LIGHT = set(
-    [
-        "relu",
-        "relu6",
-        "silu",
-        "gelu",
-        "sigmoid",
-        "tanh",
-        "hardswish",
-        "hardsigmoid",
-        "leaky_relu",
-        "mish",
-        "elu",
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "flatten",
-        "permute",
-        "transpose",
-        "softmax",
-        "squeeze",
-        "unsqueeze",
-        "global_avg_pool",
-        "reshape",
-        "clamp",
-        "mean",
-    ]
-)
+LIGHT = {
+    "relu",
+    "relu6",
+    "silu",
+    "gelu",
+    "sigmoid",
+    "tanh",
+    "hardswish",
+    "hardsigmoid",
+    "leaky_relu",
+    "mish",
+    "elu",
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "flatten",
+    "permute",
+    "transpose",
+    "softmax",
+    "squeeze",
+    "unsqueeze",
+    "global_avg_pool",
+    "reshape",
+    "clamp",
+    "mean",
+}
 PLAIN = (
     "cv",
     "m",
@@ -209,9 +209,10 @@ class Lines:
 
     def _may_inline(self, item: Call, following: Any, text: str, indent: int) -> bool:
         (made,) = item.results
-        if not isinstance(following, Call) or self.uses.get(made, 0) != 1 or item.array != following.array:
-            if not (item.function == "parameter" and isinstance(following, Call)) or self.uses.get(made, 0) != 1:
-                return False
+        if not isinstance(following, Call) or self.uses.get(made, 0) != 1:
+            return False
+        if item.array != following.array and item.function != "parameter":
+            return False
         if made not in list(following.values()) or any(value in self.inlined for value in item.values()):
             return False
         if item.function == "parameter":
@@ -282,11 +283,11 @@ class Lines:
             names.append(name)
             sources.append(self._sequence(values))
         for value, key in columns.items():
-            name = self._fresh(_singular(value.sequence.name) if isinstance(value, Each) else WORDS.get(key, key))
+            name = self._fresh(self._element(value, key))
             self.reserved.add(name)
             self.varying[value] = name
             names.append(name)
-            sources.append(value.sequence.name if isinstance(value, Each) else self.text.of(value.values))
+            sources.append(self._source(value.sequence) if isinstance(value, Each) else self.text.of(value.values))
         counts = _uses_turn(item.body, item.turn)
         if len(names) == 1:
             (source,) = sources
@@ -299,6 +300,17 @@ class Lines:
         else:
             source = f"zip({', '.join(sources)}, strict=True)"
         return (f"for {turn}, ({listed}) in enumerate({source}):" if counts else f"for {listed} in {source}:"), names
+
+    def _element(self, value: Column | Each, key: str) -> str:
+        """What an element of a sequence is called."""
+        if isinstance(value, Each):
+            return _singular(self._source(value.sequence))
+        several = any(isinstance(each, tuple) for each in value.values) and key not in ("shape", "dims", "kernel")
+        return _plural(WORDS.get(key, key)) if several else WORDS.get(key, key)
+
+    def _source(self, sequence: Any) -> str:
+        """A sequence: an argument, or what an outer loop has for this turn."""
+        return sequence.name if isinstance(sequence, Param) else self.varying[sequence]
 
     def _sequence(self, values: Sequence[Value]) -> str:
         """Values as a list that they are in, or as a tuple."""
@@ -383,7 +395,8 @@ class Lines:
         text = self.text
         if item.function == "parameter":
             assert item.path is not None
-            found = f"{self._net(item.path)}.parameter({text.name(self._relative(item.path))}, {text.of(item.options['shape'])})"
+            name = text.name(self._relative(item.path))
+            found = f"{self._net(item.path)}.parameter({name}, {text.of(item.options['shape'])})"
             dtype = item.options.get("dtype")
             self.constants.numpy |= dtype is not None
             return found if dtype is None else f"{found}.astype(np.{dtype})"
@@ -422,7 +435,8 @@ class Lines:
         name = self.text.name(path) if path else "None"
         method = getattr(Network, item.function, None)
         known = inspect.signature(method).parameters if method is not None else {}
-        positional, named = [], []
+        positional: list[str] = []
+        named: list[str] = []
         for key, value in item.options.items():
             usual = known[key].default if key in known else None
             required = key in known and usual is inspect.Parameter.empty and known[key].kind.name != "KEYWORD_ONLY"
@@ -516,11 +530,12 @@ def _varying(body: Sequence[Any], turn: Turn) -> list[tuple[str, Any]]:
 
     def note(key: str, value: Arg) -> None:
         def leaf(each: Any) -> Any:
-            if isinstance(each, Column | Each) and each.turn is turn:
+            if isinstance(each, Column) and each.turn is turn:
                 found.append((key, each))
             return each
 
         mapped(value, leaf)
+        found.extend((key, each) for each in eaches(value) if each.turn is turn)
 
     for item in body:
         if isinstance(item, Call):

@@ -117,9 +117,10 @@ class Text:
     def name(self, path: Sequence[Any]) -> str:
         """The name of a layer below a scope: `"downsample.0"`, or one that counts, `f"{i}.conv"`."""
         if any(isinstance(part, Index) for part in path):
-            only = path[0].pieces if len(path) == 1 else ()
-            if len(only) == 1 and isinstance(only[0], Count):
-                return f"str({self._counter(only[0])})"
+            pieces = path[0].pieces if len(path) == 1 else ()
+            counts = [piece for piece in pieces if isinstance(piece, Count)]
+            if len(pieces) == 1 and counts:
+                return f"str({self._counter(counts[0])})"
             return 'f"' + ".".join(self._counting(part) if isinstance(part, Index) else part for part in path) + '"'
         return '"' + ".".join(path) + '"'
 

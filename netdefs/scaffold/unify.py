@@ -19,6 +19,7 @@ from netdefs.scaffold.program import (
     Cond,
     Count,
     Dim,
+    Each,
     First,
     Function,
     Hole,
@@ -182,9 +183,8 @@ class Unifier:
     def argument(self, found: Sequence[Arg]) -> Arg:
         """What the pattern has for an argument: values must be those that belong together, constants may differ."""
         pattern = found[0]
-        if any(isinstance(each, Value | Dim | Math | Name) for each in found):
-            if any(type(each) is not type(pattern) for each in found):
-                raise Mismatch
+        if any(isinstance(each, Value | Dim | Math | Name) and type(each) is not type(pattern) for each in found):
+            raise Mismatch
         if isinstance(pattern, Value):
             for instance, value in zip(self.instances, found, strict=True):
                 if instance.values.setdefault(pattern, value) is not value:
@@ -215,6 +215,10 @@ class Unifier:
         """A constant of the pattern, or a hole."""
         if len(found) == 1:
             return found[0]
+        if any(isinstance(each, Each) for each in found):
+            if not all(isinstance(each, Each) and self._same_turn(found[0].turn, each.turn) for each in found):
+                raise Mismatch
+            return Each(self.constant([each.sequence for each in found]), found[0].turn)
         if any(isinstance(each, Column | First) for each in found):
             return self._varying(found)
         if all(isinstance(each, Function) or callable(each) for each in found):
@@ -245,6 +249,9 @@ class Unifier:
         if all(len(column) == len(columns[0]) and _same(column, columns[0]) for column in columns):
             return Column(columns[0], turn)
         return Hole(tuple(Column(column, turn) for column in columns))
+
+    def _same_turn(self, pattern: Turn, turn: Turn) -> bool:
+        return pattern is turn or (pattern, turn) in set(self._turns())
 
     def _turns(self) -> Iterator[tuple[Turn, Turn]]:
         for instance in self.instances:
@@ -372,7 +379,8 @@ class Unifier:
         made = [value for value in inside if value in used]
         if len(made) != 1:
             return None
-        having, lacking = [], []
+        having: list[int] = []
+        lacking: list[int] = []
         for k, instance in enumerate(self.instances):
             theirs = instance.body[at[k] : at[k] + length]
             fits = len(theirs) == length and all(
@@ -395,11 +403,10 @@ class Unifier:
         middle = self._save()
         for otherwise in candidates:
             result = Value(made[0].kind, made[0].shape, made[0].dtype, made[0].hint)
-            alias = {k: self.instances[k].values.get(otherwise) for k in lacking}
-            if any(value is None for value in alias.values()):
+            if any(otherwise not in self.instances[k].values for k in lacking):
                 continue
-            for k, value in alias.items():
-                self.instances[k].values[made[0]] = value  # type: ignore[assignment]
+            for k in lacking:
+                self.instances[k].values[made[0]] = self.instances[k].values[otherwise]
             rest = self._from([position + (length if k in having else 0) for k, position in enumerate(at)])
             if rest is not None:
                 body = [_spread(item, having, len(self.instances)) for item in body]

@@ -178,7 +178,8 @@ class Builder:
         return not type(module).__module__.startswith("torch.nn.modules")
 
     def _unit(self, stack: Sequence[tuple[str, int, Any]]) -> Unit:
-        unit, key = self.root, ()
+        unit = self.root
+        key: tuple[tuple[str, int], ...] = ()
         for path, number, module in stack[1:]:
             if not self._is_unit(path, module):
                 continue
@@ -330,9 +331,9 @@ def name_results(unit: Unit, names: Names) -> set[str]:
             item.path = names.free((*unit.path, item.function))
             words.add(item.path[-1])
     for item in unit.body:
-        if isinstance(item, Call) and item.results == unit.outputs and not (item.named or item.array):
-            if names.reserve(unit.path):
-                item.path = unit.path
+        unnamed = isinstance(item, Call) and item.results == unit.outputs and not (item.named or item.array)
+        if unnamed and names.reserve(unit.path):
+            item.path = unit.path
     return words
 
 

@@ -163,7 +163,9 @@ class Op:
             else:
                 found.append(self.size(size))
         if sum(isinstance(size, int) and size == -1 for size in found) > 1:
-            raise Unsupported("two axes of its shape depend on the batch.")
+            several = "two axes of its shape depend on the batch."
+            others = {each for size in wanted if self.is_batch(size) for each in size.free_symbols}
+            raise (OpenSize if others - self.builder.captured.batch else Unsupported)(several)
         return tuple(found)
 
     # What a lowering ends with.
@@ -278,8 +280,8 @@ class Op:
             place = path if len(made) == 1 else (*path, str(i))
             kind = {} if value.dtype == "float32" else {"dtype": value.dtype}
             shape = tuple(self._gap_size(n) for n in sizes) if self.builder.partial else ()  # else no one will see it
-            given = inputs[0] if len(inputs) == 1 else inputs
-            self.unit.body.append(Call("gap", [given], place, {"shape": shape, **kind, **options}, [value]))
+            taken = inputs[0] if len(inputs) == 1 else inputs
+            self.unit.body.append(Call("gap", [taken], place, {"shape": shape, **kind, **options}, [value]))
         return tuple(made) if several else made[0]
 
     def _gap_size(self, size: Any) -> Arg:
