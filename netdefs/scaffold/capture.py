@@ -7,8 +7,10 @@ that fix it follows from two traces.
 import contextlib
 import dataclasses
 import operator
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from netdefs.core.errors import NetdefsError
@@ -162,7 +164,21 @@ def _without_fast_path(torch: Any) -> Iterator[None]:
 def reason_of(error: Exception) -> str:
     """The first lines of an error of torch.export's, which can be pages."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines[:3])[:400]}"
+    said = f"{type(error).__name__}: {' '.join(lines[:3])[:400]}"
+    if "data-dependent" not in said:
+        return said
+    return (
+        f"which way the module goes depends on the data{_place(error)}, so one trace is not all of it. Give a part "
+        f"of it that has no such choice, or write that by hand. (torch.export: {type(error).__name__})"
+    )
+
+
+def _place(error: Exception) -> str:
+    """Where a module's own code was when an error was raised: " (file.py, line 12: `code`)"."""
+    frames = traceback.extract_tb(error.__traceback__)
+    apart = [str(Path(str(require("torch", "torch").__file__)).parent), str(Path(__file__).parents[1])]
+    own = [frame for frame in frames if not frame.filename.startswith((*apart, "<"))]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno}: `{own[-1].line}`)" if own else ""
 
 
 def _plain_sizes(torch: Any) -> Any:

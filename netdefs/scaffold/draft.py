@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from netdefs.scaffold.names import Names
 from netdefs.scaffold.ops.op import OpenSize
 from netdefs.scaffold.program import REQUIRED, TENSOR, Arg, Call, Cond, Fixed, Function, Loop, Raw, Unit, Value
 from netdefs.scaffold.statements import Lines
-from netdefs.scaffold.text import Text, fitted
+from netdefs.scaffold.text import WIDTH, Text, fitted
 from netdefs.scaffold.unify import Mismatch
 from netdefs.scaffold.units import Builder, Gap
 from netdefs.scaffold.unused import unused_weights
@@ -135,6 +136,10 @@ def _layers(unit: Unit) -> int:
     return sum(_layers(item) if isinstance(item, Unit) else not item.array for item in unit.body)
 
 
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
 class _File:
     """Writes the file."""
 
@@ -167,16 +172,12 @@ class _File:
     def _docstring(self) -> list[str]:
         first = self.variants[0]
         kind = type(first.module)
-        shapes = ", ".join(
-            f"{'x' if i == 0 else name} {self._shape(t.shape)}" for i, (name, t) in enumerate(self.inputs.items())
-        )
         size = " x ".join(map(str, next(iter(self.inputs.values())).shape[2:]))
         origin = f"{kind.__module__}.{kind.__qualname__}"
         lines = [f'"""{kind.__name__}, from a draft of `netdefs scaffold`: TODO what it is, and for what.', ""]
-        lines += [f"Upstream: {origin}{f' ({self.source})' if self.source else ''}; TODO its licence.", ""]
+        lines += [*_wrapped(f"Upstream: {origin}{f' ({self.source})' if self.source else ''}; TODO its licence."), ""]
         shape = self._shape(next(iter(self.inputs.values())).shape)
-        lines += [f"Input: {shape}{f'; {size} by default' if size else ''}. {self._returns()}"]
-        del shapes
+        lines += _wrapped(f"Input: {shape}{f'; {size} by default' if size else ''}. {self._returns()}")
         return [*lines, '"""']
 
     def _shape(self, shape: Sequence[int]) -> str:

@@ -74,7 +74,10 @@ class _Functions:
             self._tidy(root)
         pattern = max(self.roots, key=lambda root: _size(root.body))
         order = [pattern, *(root for root in self.roots if root is not pattern)]
-        ((function, group, arguments),) = self._unified(order, "define")
+        found = self._unified(order, "define")
+        if len(found) > 1:
+            raise Mismatch
+        ((function, group, arguments),) = found
         return self.functions, function, [arguments[group.index(root)] for root in self.roots]
 
     def _units(self) -> list[Unit]:
@@ -329,7 +332,7 @@ def _ratio(column: Sequence[int], others: Sequence[int]) -> tuple[str, int] | No
 
 def _pattern(units: Sequence[Unit]) -> tuple[Unifier, list[Any]] | None:
     """One pattern for units; None if there is none."""
-    instances = [Instance(unit.body, unit.inputs, unit.path) for unit in units]
+    instances = [Instance(unit.body, unit.inputs, unit.path, unit.outputs) for unit in units]
     if len(units) == 1:
         (unit,), (instance,) = units, instances
         instance.values = {value: value for value in [*unit.inputs, *unit.outputs]}

@@ -151,7 +151,7 @@ def _worth(
         return sum(map(_size, turns[0])) * (len(turns) - 1) - 1 - listed - 2 * collected > 1
     if len(turns) > 2 or len(turns[0]) > 2:
         return True
-    calls = any(not isinstance(item, Call) or isinstance(item.function, Function) for item in turns[0])
+    calls = any(not isinstance(item, Call) or _is_block(item) for item in turns[0])
     return calls and not any(isinstance(part.pieces[0], str) for part in counting)
 
 
@@ -166,6 +166,11 @@ def _holes(pattern: Sequence[Any]) -> Iterator[Hole]:
     for item in pattern:
         changed(item, note)
     yield from (leaf for leaf in found if isinstance(leaf, Hole))
+
+
+def _is_block(item: Call) -> bool:
+    """Whether it calls a function of the draft, or a block of the library."""
+    return isinstance(item.function, Function) or (not item.array and "." in item.function)
 
 
 def _size(item: Any) -> int:

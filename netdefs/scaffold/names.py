@@ -11,13 +11,29 @@ from netdefs.scaffold.capture import word_of
 
 # ATen's names for what PyTorch's functions are called.
 FUNCTIONS = {
-    "upsample_nearest2d": "interpolate",
-    "upsample_bilinear2d": "interpolate",
-    "upsample_bicubic2d": "interpolate",
-    "_upsample_nearest_exact2d": "interpolate",
+    **dict.fromkeys(("upsample_nearest1d", "upsample_nearest2d", "upsample_linear1d"), "interpolate"),
+    **dict.fromkeys(("upsample_bilinear2d", "upsample_bicubic2d"), "interpolate"),
+    **dict.fromkeys(("_upsample_nearest_exact1d", "_upsample_nearest_exact2d"), "interpolate"),
+    **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d", "_pad_circular"), "pad"),
     "hardtanh": "relu6",
     "_unsafe_view": "reshape",
     "__and__": "logical_and",
+    "rsub": "sub",
+    "linalg_vector_norm": "norm",
+    "im2col": "unfold",
+    "col2im": "fold",
+    "grid_sampler": "grid_sample",
+    "_to_copy": "to",
+    # What functions become once PyTorch is asked for operators that change nothing in place.
+    "_softmax": "softmax",
+    "_log_softmax": "log_softmax",
+    "_native_batch_norm_legit_no_training": "batch_norm",
+    "native_layer_norm": "layer_norm",
+    "native_group_norm": "group_norm",
+    "_fused_rms_norm": "rms_norm",
+    "max_pool2d_with_indices": "max_pool2d",
+    "_adaptive_avg_pool2d": "adaptive_avg_pool2d",
+    "_scaled_dot_product_flash_attention_for_cpu": "scaled_dot_product_attention",
 }
 
 

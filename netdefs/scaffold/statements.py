@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -94,6 +95,8 @@ PLAIN = (
     "features",
     "stage",
 )
+# A power of simple operands, which ruff writes without spaces.
+POWER = re.compile(r"(?<![\w.)\]])(-?[\w.]+) \*\* (-?[\w.]+)(?![\w.(\[])")
 COUNTERS = ("i", "j", "k", "m", "n")
 
 
@@ -127,6 +130,7 @@ class Lines:
         self.position = 0
         self.last: dict[Value, int] = {}
         self.uses: dict[Value, int] = {}
+        self.made: dict[Value, int] = {}
         self._measure(function.body, 0)
         for value in function.outputs:
             self.last[value] = 10**9
@@ -150,6 +154,7 @@ class Lines:
         for item in body:
             at += 1
             used = list(item.values())
+            self.made.update(dict.fromkeys(item.results, at))
             if isinstance(item, Loop):
                 inner = self._measure(item.body, at)
                 for _, _, made, _ in item.carried:
@@ -349,12 +354,20 @@ class Lines:
             main = self._main(item)
             reusable = main is not None and self._dead(main) and len(item.results) == 1
             if reusable and main is not None and self.bound.get(self.names[main]) is main and value.kind == TENSOR:
+                reusable = not self._is_overwritten(self.names[main], value)
+            if reusable and main is not None and self.bound.get(self.names[main]) is main and value.kind == TENSOR:
                 name = self.names[main]
             else:
                 name = self._fresh(self._word(value, item.path))
         self.names[value] = name
         self.bound[name] = value
         return name
+
+    def _is_overwritten(self, name: str, value: Value) -> bool:
+        """Whether what a loop hands on takes this name while a value is still needed."""
+        return any(
+            name == taken and self.made.get(made, 0) < self.last.get(value, 0) for made, taken in self.forced.items()
+        )
 
     def _main(self, item: Call) -> Value | None:
         """The first variable that a statement is given."""
@@ -408,7 +421,7 @@ class Lines:
             self.constants.numpy |= "np." in item.function
             if not item.function.startswith("np."):
                 inputs = [each if _is_simple(each) else f"({each})" for each in inputs]
-            return str(item.function.format(*inputs, **options))
+            return POWER.sub(r"\1**\2", item.function.format(*inputs, **options))
         assert item.path is not None
         path = self._relative(item.path)
         if isinstance(item.function, Function):

@@ -1,7 +1,7 @@
 """Arguments and expressions of a draft as Python text, and lines that are not too long."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,7 +154,7 @@ def fitted(line: str, indent: int) -> list[str]:
     space = " " * indent
     if len(space) + len(line) <= WIDTH:
         return [space + line]
-    opened = _last_bracket(line)
+    opened = (_first_bracket if line.startswith("def ") else _last_bracket)(line)
     if opened is None:
         return [space + line]
     start, stop = opened
@@ -168,9 +168,19 @@ def fitted(line: str, indent: int) -> list[str]:
     return [*lines, space + line[stop:]]
 
 
+def _first_bracket(line: str) -> tuple[int, int] | None:
+    """As `_last_bracket`, of the first pair."""
+    return next(_brackets(line), None)
+
+
 def _last_bracket(line: str) -> tuple[int, int] | None:
     """Where the last pair of brackets that is in no other begins and ends, if there is something in it."""
-    depth, start, found, quoted = 0, 0, None, ""
+    return max(_brackets(line), default=None)
+
+
+def _brackets(line: str) -> Iterator[tuple[int, int]]:
+    """Where pairs of brackets that are in no other begin and end, if there is something in them."""
+    depth, start, quoted = 0, 0, ""
     for i, sign in enumerate(line):
         if quoted:
             quoted = "" if sign == quoted else quoted
@@ -183,8 +193,7 @@ def _last_bracket(line: str) -> tuple[int, int] | None:
         elif sign in ")]}":
             depth -= 1
             if depth == 0 and i > start + 1:
-                found = start, i
-    return found
+                yield start, i
 
 
 def _split(inside: str) -> list[str]:

@@ -50,10 +50,17 @@ class Mismatch(Exception):
 class Instance:
     """One body that is matched to the pattern: which of its values and turns are which of the pattern's."""
 
-    def __init__(self, body: Sequence[Any], inputs: Sequence[Value] = (), path: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        body: Sequence[Any],
+        inputs: Sequence[Value] = (),
+        path: Sequence[Any] = (),
+        outputs: Sequence[Value] = (),
+    ) -> None:
         self.body = list(body)
         self.inputs = list(inputs)
         self.path = tuple(path)
+        self.outputs = list(outputs)
         self.values: dict[Value, Value] = {}  # the pattern's -> its own
         self.turns: dict[Turn, Turn] = {}
 
@@ -233,6 +240,9 @@ class Unifier:
         """A constant that differs from turn to turn in some instance."""
         turn = next(each.turn for each in found if isinstance(each, Column | First))
         turn = next((mine for mine, own in self._turns() if own is turn), turn)
+        if all(isinstance(each, First) for each in found):
+            first, rest = ([each.first for each in found], [each.rest for each in found])
+            return First(self.constant(first), self.constant(rest), turn)
         if turn not in self.counts or any(not isinstance(count, int) for count in self.counts[turn]):
             raise Mismatch
         columns = []
@@ -334,7 +344,7 @@ class Unifier:
         bodies = [each.body for each in self.instances]
         done = [position == len(body) for position, body in zip(at, bodies, strict=True)]
         if all(done):
-            return []
+            return [] if self._ends() else None
         if done[0]:
             return None
         saved = self._save()
@@ -349,12 +359,18 @@ class Unifier:
             except Mismatch:
                 pass
             self._restore(saved)
-        for length in range(1, min(MOST_OPTIONAL, len(bodies[0]) - at[0]) + 1):
+        ahead = [len(body) - position for body, position in zip(bodies, at, strict=True)]
+        for length in range(min(MOST_OPTIONAL, ahead[0] - min(ahead)), 0, -1):
             found = self._optional(at, length)
             if found is not None:
                 return found
             self._restore(saved)
         return None
+
+    def _ends(self) -> bool:
+        """Whether what stands for the pattern's outputs are outputs of every instance."""
+        known = [each for each in self.instances if each.outputs]
+        return all(each.values.get(value) in each.outputs for each in known for value in self.outputs)
 
     def _fits(self, at: list[int], k: int) -> bool:
         """Whether the statement of instance k could be the pattern's."""

@@ -85,7 +85,7 @@ def test_the_zoo_again(tmp_path, variant):
     assert checked.error < 1e-4 and checked.also[0].startswith("batch 3")
     assert verdict.lines == lines(path) <= (most or MOST * lines(ROOT / "netdefs" / path.name))
     assert_in_style(path)
-    assert_layers(load(path).define_network(module.state_dict(), variant, input_shape=(-1, 3, 64, 96)), module)
+    assert_layers(load(path).define_network(module.state_dict(), variant, input_shape=((1, 2, 4), 3, 64, 96)), module)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,7 @@ def test_several_variants(tmp_path):
     verdict = scaffold(modules, torch.rand(2, 3, 32, 64), path, compiles=False)
     assert verdict.clean and [each.variant for each in verdict.variants] == list(modules), verdict.text
     variants = load(path).VARIANTS
-    assert variants["resnet18"] == {"counts": (2, 2, 2, 2)} or set(variants["resnet18"]) == set(variants["resnet34"])
-    assert variants["resnet18"] != variants["resnet34"]
+    assert variants == {"resnet18": {"blocks": (2, 2, 2, 2)}, "resnet34": {"blocks": (3, 4, 6, 3)}}
     assert_in_style(path)
 
 
@@ -125,7 +124,7 @@ def test_a_part_that_cannot_be_written(tmp_path):
         scaffold({"gapped": module}, x, path)
     assert not path.exists()
     verdict = scaffold({"gapped": module}, x, path, partial=True, compiles=False)
-    assert not verdict.clean and not verdict.variants[0].problems and len(verdict.gaps) == 1
+    assert not verdict.clean and not verdict.variants[0].problems and verdict.gaps
     assert "gap(" in path.read_text() and "fft_fft2" in path.read_text()
     assert_in_style(path)
 
@@ -149,11 +148,18 @@ class Finding(nn.Module):
         return x[x > 0]
 
 
-@pytest.mark.parametrize("module", [Branching(), Finding()], ids=["branches", "finds"])
-def test_what_depends_on_the_data_is_refused(tmp_path, module):
-    with pytest.raises(NetdefsError, match="depends on the data|depends on values|data-dependent") as raised:
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (Branching(), r"depends on the data \(test_drafts\.py, line \d+: `return x if x\.sum\(\) > 0 else -x`\)"),
+        (Finding(), r"test_drafts\.py, line \d+: `return x\[x > 0\]`\): how many values a mask takes is not known"),
+    ],
+    ids=["branches", "finds"],
+)
+def test_what_depends_on_the_data_is_refused(tmp_path, module, says):
+    with pytest.raises(NetdefsError, match=says):
         scaffold(module.eval(), torch.rand(2, 3, 8, 8), tmp_path / "x.py")
-    assert "test_drafts.py" in str(raised.value) and not list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dynamic_batch_and_another_size(tmp_path):
@@ -162,7 +168,7 @@ def test_a_dynamic_batch_and_another_size(tmp_path):
     verdict = scaffold(module, x, path, compiles=False)
     assert verdict.clean and "batch 3 of " in verdict.variants[0].also[0], verdict.text
     draft = load(path)
-    for batch, height, width in ((-1, 32, 48), (4, 40, 24)):
+    for batch, height, width in (((1, 2, 8), 32, 48), (4, 40, 24)):
         network = draft.define_network(module.state_dict(), input_shape=(batch, 3, height, width))
-        given = torch.rand(5 if batch == -1 else batch, 3, height, width).numpy()
+        given = torch.rand(batch if isinstance(batch, int) else 5, 3, height, width).numpy()
         assert netdefs.compare(network, module, given).ok

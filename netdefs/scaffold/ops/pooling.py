@@ -96,7 +96,9 @@ def _upsample_to(op: Op) -> Value:
 
 
 def resized(op: Op, x: Value, options: dict[str, Arg]) -> Value:
-    """A resize by the options that it is given."""
+    """A resize by the options that it is given; the value itself if it has that size already."""
+    if op.shape == x.shape:
+        return x
     word = str(op.node.target).split(".")[1].removeprefix("_").removeprefix("upsample_")
     mode = {"nearest": "nearest", "nearest_exact": "nearest-exact", "linear": "linear"}.get(word[:-2], word[:-2])
     options.update(differing({"mode": "nearest", "align_corners": False}, mode=mode))

@@ -76,8 +76,9 @@ def _max_dim(op: Op) -> Any:
 @lowers("aten.std.default", "aten.std.dim", "aten.std.correction")
 @computes("aten.var.default", "aten.var.dim", "aten.var.correction")
 @computes("aten.std.default", "aten.std.dim", "aten.std.correction")
-def _var(op: Op) -> Value:
-    word = str(op.node.target).split(".")[1]
+def var(op: Op) -> Value:
+    """A variance or standard deviation; of `var_mean` the first result."""
+    word = str(op.node.target).split(".")[1].removesuffix("_mean")
     correction = correction_of(op)
     if is_array(op["self"]):
         text, options = _arguments(along(op), **({"correction": correction} if correction else {}))
@@ -97,22 +98,12 @@ def correction_of(op: Op) -> Arg:
 @computes("aten.var_mean.default", "aten.var_mean.dim", "aten.var_mean.correction")
 @computes("aten.std_mean.default", "aten.std_mean.dim", "aten.std_mean.correction")
 def _var_mean(op: Op) -> Any:
-    spread = var_of(op)
+    spread = var(op)
     options = along(op)
     if is_array(op["self"]):
         text, options = _arguments(options)
         return spread, op.array(f"{{0}}.mean({text})", op["self"], **options)
     return spread, op.layer("mean", op["self"], part="mean", **options)
-
-
-def var_of(op: Op) -> Value:
-    """The first result of `var_mean`."""
-    word = str(op.node.target).split(".")[1].removesuffix("_mean")
-    correction = correction_of(op)
-    if is_array(op["self"]):
-        text, options = _arguments(along(op), **({"correction": correction} if correction else {}))
-        return op.array(f"{{0}}.{word}({text})", op["self"], **options)
-    return op.layer(word, op["self"], **along(op), **differing({"correction": 1}, correction=correction))
 
 
 @lowers("aten.norm.Scalar", "aten.norm.ScalarOpt_dim", "aten.norm.ScalarOpt_dim_dtype", "aten.norm.ScalarOpt_dtype")
