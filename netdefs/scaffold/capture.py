@@ -6,6 +6,7 @@ that fix it follows from two traces.
 
 import contextlib
 import dataclasses
+import logging
 import operator
 import traceback
 import warnings
@@ -112,7 +113,7 @@ def capture(module: Any, inputs: Mapping[str, Any], open_sizes: bool = True) -> 
     # Most modules take any batch; of those that turn it into a Python int two traces do; a fixed one comes last.
     ways = [((0, 2, 3), False), ((0,), False), ((2, 3), True), ((), True), ((), False)]
     ways = [(axes, twice) for axes, twice in ways if open_sizes or 2 not in axes]
-    with warnings.catch_warnings(), evaluating(module), torch.no_grad(), _without_fast_path(torch):
+    with warnings.catch_warnings(), evaluating(module), torch.no_grad(), _without_fast_path(torch), _quiet():
         warnings.simplefilter("ignore")
         while ways:
             axes, twice = ways.pop(0)
@@ -148,6 +149,17 @@ def _of_any_batch(torch: Any, module: Any, inputs: Mapping[str, Any], axes: tupl
     )
     symbol = merge(small.graph, large.graph)
     return dataclasses.replace(small, batch=frozenset([symbol]))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch.export logs of a way that it can't go: pages, and then another way is tried."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contextlib.contextmanager

@@ -190,7 +190,8 @@ class Unifier:
     def argument(self, found: Sequence[Arg]) -> Arg:
         """What the pattern has for an argument: values must be those that belong together, constants may differ."""
         pattern = found[0]
-        if any(isinstance(each, Value | Dim | Math | Name) and type(each) is not type(pattern) for each in found):
+        several = {type(each) for each in found}
+        if len(several) > 1 and not several.isdisjoint((Value, Dim, Math, Name)):
             raise Mismatch
         if isinstance(pattern, Value):
             for instance, value in zip(self.instances, found, strict=True):

@@ -131,23 +131,40 @@ def test_what_is_kept_of_every_turn():
 
 
 def test_two_turns_that_differ_are_two_lines():
-    blocks = {f"stage{i}": nn.Sequential(Pair(4 * i, 4 * i + 4, 2), Pair(4 * i + 4, 4 * i + 4)) for i in (1, 2)}
-    lines, _ = body(net=Chain(stem=nn.Conv2d(3, 4, 1), **blocks, last=Pair(12, 12)))
-    text = "\n".join(lines)
-    assert "for i" in text and "for j" not in text and "/ 0, x" in text and "/ 1, x" in text
+    stages = {f"stage{i}": nn.Sequential(Pair(4 * i, 4 * i + 4, 2), Pair(4 * i + 4, 4 * i + 4)) for i in (1, 2, 3)}
+    lines, _ = body(net=Chain(stem=nn.Conv2d(3, 4, 1), **stages))
+    assert lines[1:4] == [
+        "    for i, channels in enumerate((8, 12, 16)):",
+        '        x = pair(net / f"stage{i + 1}" / 0, x, channels, stride=2)',
+        '        x = pair(net / f"stage{i + 1}" / 1, x, channels)',
+    ]
 
 
-@pytest.mark.parametrize("gates", [(False, True, False, True), (True, False, False, False)])
-def test_parts_that_only_some_have(gates):
+def test_parts_that_only_some_have():
     names = ("one", "two", "three", "four")
-    parts = {name: Pair(8, 8, skip=i > 0, gate=gate) for i, (name, gate) in enumerate(zip(names, gates, strict=True))}
+    parts = {name: Pair(8, 8, skip=name != "one", gate=name in ("two", "four")) for name in names}
     lines, _ = body(net=Chain(stem=nn.Conv2d(3, 8, 1), **parts))
-    functions = [line for line in lines if line.startswith("def ")]
-    assert len(functions) == 1 and functions[0].count(": bool = False") == 2
-    inside = [line.strip() for line in defined(lines, "pair")]
-    assert sum(line.startswith("if ") for line in inside) == 2
-    calls = [line for line in lines if line.startswith("    x = pair(") or "return net.output(pair(" in line]
-    assert len(calls) == 4 and sum("gate" in line or "sigmoid" in line or "mul" in line for line in calls) == sum(gates)
+    assert [line.strip() for line in lines[1:5]] == [
+        'x = pair(net / "one", x)',
+        'x = pair(net / "two", x, gate=True, add=True)',
+        'x = pair(net / "three", x, add=True)',
+        'x = pair(net / "four", x, gate=True, add=True)',
+    ]
+    function = defined(lines, "pair")
+    assert function[0] == "def pair(net: Network, x: Tensor, gate: bool = False, add: bool = False) -> Tensor:"
+    assert [line.strip() for line in function if line.strip().startswith("if ")] == ["if gate:", "if add:"]
+
+
+def test_a_last_part_that_only_some_have():
+    names = ("one", "two", "three", "four", "five", "six")
+    parts = {name: Pair(8, 8, skip=name in ("two", "five")) for name in names}
+    lines, _ = body(net=Chain(stem=nn.Conv2d(3, 8, 1), **parts))
+    assert [line.strip() for line in lines[1:4]] == [
+        'x = pair(net / "one", x)',
+        'x = pair(net / "two", x, add=True)',
+        'x = pair(net / "three", x)',
+    ]
+    assert defined(lines, "pair")[-3:] == ["    if add:", "        y = net.add(x, y)", "    return y"]
 
 
 def test_variants_differ_in_numbers():
