@@ -6,6 +6,7 @@ that fix it follows from two traces.
 
 import contextlib
 import dataclasses
+import io
 import logging
 import operator
 import traceback
@@ -153,11 +154,12 @@ def _of_any_batch(torch: Any, module: Any, inputs: Mapping[str, Any], axes: tupl
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch.export logs of a way that it can't go: pages, and then another way is tried."""
+    """Without what torch.export logs and prints of a way that it can't go: pages, and then another way is tried."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.disable(before)
 

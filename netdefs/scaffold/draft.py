@@ -161,8 +161,8 @@ class _File:
 
     def text(self) -> str:
         """All of it."""
-        define = self._define()
         others = [line for function in self.functions for line in ["", "", *self._function(function)]]
+        define = self._define(others)
         body = [*self._variants(), "", "", *define, *others, "", "", *self._model()]
         lines = [*self._docstring(), "", *self._imports(body), "", *body]
         return "\n".join(lines) + "\n"
@@ -239,7 +239,7 @@ class _File:
             return [("logits" if len(value.shape) == 2 else "output", value)]
         return list(found.items())
 
-    def _define(self) -> list[str]:
+    def _define(self, others: Sequence[str]) -> list[str]:
         root, first = self.root, self.variants[0].name
         classes = self._class_count()
         arguments = [f'variant: str = "{first}"', *(["num_classes: int | None = None"] if classes else [])]
@@ -271,9 +271,6 @@ class _File:
             text = Text({}, {}, {}, self.constants.text)
             lines += fitted(f"for unused in {text.of(tuple(unused))}:  # nothing is computed from these", 4)
             lines.append("        net.ignore(unused)")
-        inner = sorted({word for each in self.variants for word in each.inner})
-        for word in inner:
-            lines.append(f'    net.inner("{word}")  # its weights are those of the module around it')
         names = ["x", *list(self.inputs)[1:]]
         for name, tensor in list(self.inputs.items())[1:]:
             shape = (-1, *tensor.shape[1:])
@@ -286,8 +283,12 @@ class _File:
         given = dict(zip(self._root_inputs(), names, strict=False))
         reserved = [each.name for each in self.functions]
         writer = Lines(root, [given.get(value, value.hint) for value in root.inputs], self.constants, reserved)
-        lines += writer.write(final=False)
+        body = writer.write(final=False)
         self._took(writer)
+        for word in sorted({word for each in self.variants for word in each.inner}):
+            if any(f'{word}"' in line for line in [*others, *body]):  # else a block has taken its place
+                lines.append(f'    net.inner("{word}")  # its weights are those of the module around it')
+        lines += body
         texts = [f'net.output({writer.names[value]}, "{name}")' for name, value in outputs]
         if len(outputs) == 1:
             return [*lines, *fitted(f"return {texts[0]}", 4)]

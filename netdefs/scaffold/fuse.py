@@ -89,8 +89,11 @@ def _channels_norm(items: list[Any], at: int, outputs: Sequence[Value]) -> list[
     if third is None or items[third].function != "permute" or tuple(items[third].options["dims"]) != (0, 3, 1, 2):
         return None
     norm: Call = items[second]
+    place = items[third].path
+    if norm.path is None or norm.path[:-1] != place:
+        return None  # the norm is a module of its own, whose values have their channels last
     options = {**norm.options, "dim": 1}
-    made = Call(norm.function, first.inputs, norm.path, options, items[third].results, named=norm.named)
+    made = Call(norm.function, first.inputs, place, options, items[third].results, named=True)
     return _joined(_joined(items, at, second, norm), second - 1, third - 1, made)
 
 

@@ -381,7 +381,7 @@ class Op:
                 value = self.builder.env.get(arg)
                 if not isinstance(value, Value) or value.fixed is None:
                     raise LookupError
-                return value.fixed
+                return value.fixed.contiguous()  # views of it may ask for that
             if isinstance(arg, Size):
                 raise LookupError
             if isinstance(arg, tuple | list):
