@@ -37,12 +37,13 @@ class Parameters:
     def __init__(self, instances: Sequence[Instance], taken: Sequence[str]) -> None:
         self.instances = instances
         self.columns: dict[str, tuple[Any, ...]] = {}
+        self.steady = True  # whether shapes are the same in every turn of the loops around
         self.taken = {"net", "x", *taken}
 
     def filled(self, item: Any) -> Any:
         """A statement with arguments in its holes."""
         if isinstance(item, Call):
-            given = next((v for v in item.inputs if isinstance(v, Value)), None)
+            given = next((v for v in item.inputs if isinstance(v, Value)), None) if self.steady else None
             word = item.results[0].hint if item.results else ""
             options = {}
             for key, value in item.options.items():
@@ -50,7 +51,9 @@ class Parameters:
             inputs = [mapped(value, lambda leaf: self._leaf(leaf, "value", word, given)) for value in item.inputs]
             return dataclasses.replace(item, options=options, inputs=inputs)
         if isinstance(item, Loop):
+            outer, self.steady = self.steady, self.steady and self._keeps_sizes(item)
             body = [self.filled(each) for each in item.body]
+            self.steady = outer
             count = item.count
             if not any(_uses(each, item.turn) for each in body):  # else there are as many turns as the sequence has
                 count = mapped(count, lambda leaf: self._leaf(leaf, "count", "", None))
@@ -78,6 +81,19 @@ class Parameters:
                 usual = _plain(here[0])  # those that don't need it must not give it
             found[name] = usual if usual is not MISSING and (usual in here or len(here) < len(column)) else REQUIRED
         return dict(sorted(found.items(), key=lambda each: each[1] is not REQUIRED))
+
+    def _keeps_sizes(self, loop: Loop) -> bool:
+        """Whether what a loop hands on has the same channels in every turn, so that they can be told from its shape."""
+        for each in self.instances:
+            for inner, _, made, _ in loop.carried:
+                before, behind = (each.values.get(value, value).shape for value in (inner, made))
+                if [n for n in before if isinstance(n, int)] != [n for n in behind if isinstance(n, int)]:
+                    return False
+            for _, values in loop.listed:
+                shapes = {tuple(map(str, each.values.get(value, value).shape)) for value in values}
+                if len(shapes) > 1:
+                    return False
+        return True
 
     def _leaf(self, leaf: Any, key: str, word: str, given: Value | None) -> Any:
         if not isinstance(leaf, Hole):
