@@ -90,7 +90,7 @@ def _channels_norm(items: list[Any], at: int, outputs: Sequence[Value]) -> list[
         return None
     norm: Call = items[second]
     place = items[third].path
-    if norm.path is None or norm.path[:-1] != place:
+    if place is None or norm.path != (*place, norm.function):
         return None  # the norm is a module of its own, whose values have their channels last
     options = {**norm.options, "dim": 1}
     made = Call(norm.function, first.inputs, place, options, items[third].results, named=True)
