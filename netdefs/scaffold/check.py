@@ -15,6 +15,7 @@ from netdefs.debug import Report, compare
 from netdefs.engine import build
 from netdefs.export import to_onnx
 from netdefs.scaffold.inputs import Input, arrays
+from netdefs.scaffold.library import package
 from netdefs.scaffold.units import Gap
 from netdefs.scaffold.verdict import Checked, Verdict
 
@@ -143,13 +144,8 @@ def _define(
     first = next(iter(inputs.values())).shape  # further ones follow from it
     rest = (first[1], *size) if size and len(first) == 4 else first[1:]
     shape = (first[0] if batch is None else batch, *rest)
-    network: Network = draft.define_network(weights, variant, input_shape=shape, package=_package())
+    network: Network = draft.define_network(weights, variant, input_shape=shape, package=package())
     return network
-
-
-def _package() -> str | None:
-    """TensorRT-RTX where it is installed: it compiles without a GPU."""
-    return "tensorrt_rtx" if importlib.util.find_spec("tensorrt_rtx") is not None else None
 
 
 def _outputs(network: Network) -> list[str]:

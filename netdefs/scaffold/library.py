@@ -1,6 +1,7 @@
-"""The blocks of the library that statements call, by what a statement says."""
+"""What drafts are checked with: the blocks of the library that statements call, and TensorRT without a GPU."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import isfunction
 from typing import Any
 
@@ -16,3 +17,8 @@ def block_of(function: str) -> Any:
 def written(default: Any) -> Any:
     """The default of an argument as a statement has it: a layer's method as text."""
     return Raw(f"Network.{default.__name__}") if isfunction(default) else default
+
+
+def package() -> str | None:
+    """TensorRT-RTX where it is installed: it defines and compiles without a GPU. Else None, for what suits."""
+    return "tensorrt_rtx" if find_spec("tensorrt_rtx") is not None else None

@@ -4,32 +4,22 @@ import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from netdefs.core import tables
 from netdefs.core.errors import NetdefsError
 from netdefs.core.network import Network
 from netdefs.core.optional import require
 from netdefs.core.scope import Tensor
 from netdefs.export.exporter import to_parts
 from netdefs.export.save import assemble
-from netdefs.scaffold.library import block_of
-from netdefs.scaffold.program import Arg, Call, Dim, Math, Name, Raw, Value
+from netdefs.scaffold.execute import argument_of, execute
+from netdefs.scaffold.library import block_of, package
+from netdefs.scaffold.program import Arg, Call, Value
 
 TOLERANCE = 1e-4  # relative to the largest value, of tensors that are computed in another order
 PLACE = "unit"  # where the module is in a scratch network
-OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-    "//": lambda a, b: a // b,
-    "%": lambda a, b: a % b,
-    "**": lambda a, b: a**b,
-}
 
 
 class Body:
@@ -54,7 +44,7 @@ class Body:
             for key, value in module.state_dict(keep_vars=True).items()
             if value.is_floating_point()
         }
-        self.own = _Scratch(self, self._executed)
+        self.own = _Scratch(self, lambda net, x: execute(calls, net, {given: x}, path)[made])
 
     def is_added_by(self, function: str, options: Mapping[str, Arg]) -> bool:
         """Whether a block of the library adds the same layers, named and weighted the same.
@@ -68,7 +58,7 @@ class Body:
             options: what it is given behind the network and the tensor; names are inside of the module.
         """
         block = block_of(function)
-        given = {key: _argument(value) for key, value in options.items()}
+        given = {key: argument_of(value) for key, value in options.items()}
         try:
             other = _Scratch(self, lambda net, x: block(net, x, **given))
         except (NetdefsError, ValueError, ArithmeticError, IndexError):
@@ -92,59 +82,6 @@ class Body:
             return False
         found, wanted = other.values([b for _, b in pairs]), self.own.values([a for a, _ in pairs])
         return all(_close(a, b) for a, b in zip(found, wanted, strict=True))
-
-    # Executing statements.
-
-    def _executed(self, net: Network, x: Tensor) -> Tensor:
-        env: dict[Value, Any] = {self.given: x}
-        for call in self.calls:
-            results = self._call(net, call, env)
-            several = len(call.results) > 1 or isinstance(results, tuple | list)
-            env.update(zip(call.results, results if several else [results], strict=False))
-        return env[self.made]
-
-    def _call(self, net: Network, call: Call, env: Mapping[Value, Any]) -> Any:
-        def of(arg: Arg) -> Any:
-            if isinstance(arg, Value):
-                return env[arg]
-            if isinstance(arg, Dim):
-                return int(env[arg.value].shape[arg.axis])
-            if isinstance(arg, Math):
-                return OPERATORS[arg.operator](of(arg.left), of(arg.right))
-            if isinstance(arg, Raw):
-                return eval(arg.text, {"net": net, "np": np, "Network": Network})
-            return tuple(map(of, arg)) if isinstance(arg, tuple | list) else arg
-
-        inputs = [of(each) for each in call.inputs]
-        place, name = self._place(net, call.path or ())
-        if "." in call.function and not call.array:
-            given = {key: _argument(value, call.path) for key, value in call.options.items()}
-            return block_of(call.function)(place if name is None else _below(place, name), *inputs, **given)
-        options = {key: of(value) for key, value in call.options.items()}
-        if call.function == "fixed":
-            return call.options["value"].values
-        if call.array:
-            names = {f"a{i}": each for i, each in enumerate(inputs)}
-            words = {f"o_{key}": each for key, each in options.items()}
-            text = call.function.format(*names, **{key: f"o_{key}" for key in options})
-            return eval(text, {"np": np, **vars(tables), **names, **words})
-        if call.function == "parameter":
-            found = place.parameter(name, options["shape"])
-            return found.astype(options["dtype"]) if "dtype" in options else found
-        return getattr(place, call.function)(*inputs, name, **options)
-
-    def _place(self, net: Network, path: tuple[str, ...]) -> tuple[Any, Any]:
-        """Where a layer is, and its name there."""
-        inside = path[: len(self.path)] == self.path
-        # What is elsewhere has no weights: a module without any that many share, whose output is nobody's.
-        rest = path[len(self.path) :] if inside else ("elsewhere", *path)
-        at = next((i for i, part in enumerate(rest) if "@" in part), None)
-        if at is None:
-            return net, ".".join(rest) or None
-        name, _, number = rest[at].partition("@")
-        for part in (*rest[:at], name):
-            net = net / part
-        return net.call(int(number)), ".".join(rest[at + 1 :]) or None
 
 
 # What layers may be called inside of a module of their own class, whose weights they have.
@@ -224,19 +161,6 @@ class _Graph:
         return self._made[name]
 
 
-def _argument(arg: Arg, path: Sequence[str] | None = ()) -> Any:
-    """An argument of a block at `path` as what it stands for."""
-    if isinstance(arg, Raw):
-        return eval(arg.text, {"Network": Network})
-    return ".".join(arg.path[len(path or ()) :]) if isinstance(arg, Name) else arg
-
-
-def _below(net: Network, path: str) -> Network:
-    for part in path.split("."):
-        net = net / part
-    return net
-
-
 def _values(key: str, shape: Sequence[int]) -> np.ndarray:
     """Weights that no other key has, of a size that keeps values in range; variances and the like are positive."""
     fan = int(np.prod(tuple(shape)[1:])) if len(shape) > 1 else 1
@@ -259,8 +183,3 @@ def _close(a: np.ndarray, b: np.ndarray) -> bool:
 
 def _digest(*parts: Any) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def package() -> str | None:
-    """TensorRT-RTX where it is installed: it defines and compiles without a GPU."""
-    return "tensorrt_rtx" if find_spec("tensorrt_rtx") is not None else None

@@ -8,19 +8,10 @@ import torch
 
 import netdefs
 from netdefs.scaffold.capture import capture
+from netdefs.scaffold.execute import execute
 from netdefs.scaffold.names import Names
 from netdefs.scaffold.program import Call, Dim, Math, Raw, Unit, Value
 from netdefs.scaffold.units import Builder
-
-OPERATORS = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-    "//": lambda a, b: a // b,
-    "%": lambda a, b: a % b,
-    "**": lambda a, b: a**b,
-}
 
 
 class Executed:
@@ -85,10 +76,7 @@ class Executed:
         first: Any = (1, 2, 8) if dynamic else 2
         for value, (name, tensor) in zip(self.root.inputs or [], self._used_inputs(), strict=True):
             env[value] = net.input(name, (first, *tensor.shape[1:]))
-        for call in self.statements():
-            results = _call(net, call, env)
-            several = len(call.results) > 1 or isinstance(results, tuple | list)
-            env.update(zip(call.results, results if several else [results], strict=False))
+        env = execute(self.statements(), net, env)
         for key in weights:
             net.ignore(key)
         net.finish({str(i): net.output(env[value], f"output_{i}") for i, value in enumerate(self.outputs)})
@@ -119,42 +107,6 @@ def check(module: torch.nn.Module, *inputs: torch.Tensor, tolerance: float = 1e-
         scale = max(1.0, float(np.abs(wanted.astype(np.float64)).max())) if wanted.size else 1.0
         np.testing.assert_allclose(found.astype(np.float64) / scale, wanted.astype(np.float64) / scale, atol=tolerance)
     return executed
-
-
-def _call(net: netdefs.Network, call: Call, env: dict[Value, Any]) -> Any:
-    def of(arg: Any) -> Any:
-        if isinstance(arg, Value):
-            return env[arg]
-        if isinstance(arg, Dim):
-            return int(env[arg.value].shape[arg.axis])
-        if isinstance(arg, Math):
-            return OPERATORS[arg.operator](of(arg.left), of(arg.right))
-        if isinstance(arg, Raw):
-            return eval(arg.text, {"net": net})
-        return tuple(map(of, arg)) if isinstance(arg, tuple | list) else arg
-
-    inputs = [of(each) for each in call.inputs]
-    options = {key: of(value) for key, value in call.options.items()}
-    if call.function == "parameter":
-        found = net.parameter(".".join(call.path or ()), options["shape"])
-        return found.astype(options["dtype"]) if "dtype" in options else found
-    if call.function == "fixed":
-        return call.options["value"].values
-    if call.array:
-        names = {f"a{i}": each for i, each in enumerate(inputs)}
-        words = {f"o_{key}": each for key, each in options.items()}
-        text = call.function.format(*names, **{key: f"o_{key}" for key in options})
-        return eval(text, {"np": np, **names, **words})
-    path = ".".join(call.path or ())
-    at = next((i for i, part in enumerate(call.path or ()) if "@" in part), None)
-    place: Any = net
-    if at is not None and call.path:
-        name, _, number = call.path[at].partition("@")
-        place = net
-        for part in (*call.path[:at], name):
-            place = place / part
-        place, path = place.call(int(number)), ".".join(call.path[at + 1 :])
-    return getattr(place, call.function)(*inputs, path or None, **options)
 
 
 def _leaves(structure: Any) -> list[Any]:
