@@ -9,7 +9,8 @@ from netdefs.core.errors import NetdefsError
 from netdefs.scaffold.capture import Captured
 from netdefs.scaffold.names import Names
 from netdefs.scaffold.ops import ARRAYS, LOWERINGS
-from netdefs.scaffold.ops.op import Op, Unsupported
+from netdefs.scaffold.ops.op import Op
+from netdefs.scaffold.ops.table import Unsupported
 from netdefs.scaffold.program import ARRAY, TENSOR, Call, Fixed, Unit, Value, values_in
 from netdefs.scaffold.sizes import plain
 

@@ -14,7 +14,7 @@ from netdefs.scaffold.ops import (
     slicing,
     spatial,
 )
-from netdefs.scaffold.ops.op import ARRAYS, LOWERINGS
+from netdefs.scaffold.ops.table import ARRAYS, LOWERINGS
 
 __all__ = [
     "ARRAYS",

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from netdefs.scaffold.ops.op import Op, Unsupported, computes, lowers
+from netdefs.scaffold.ops.op import Op
+from netdefs.scaffold.ops.table import Unsupported, computes, lowers
 from netdefs.scaffold.program import Arg, Raw, Value
 
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from netdefs.scaffold.ops.op import Op, Unsupported, computes, lowers
+from netdefs.scaffold.ops.op import Op
 from netdefs.scaffold.ops.options import is_tensor
+from netdefs.scaffold.ops.table import Unsupported, computes, lowers
 from netdefs.scaffold.program import Arg, Value
 
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 from netdefs.scaffold.ops.layers import own_path, own_weights
-from netdefs.scaffold.ops.op import Op, Unsupported, computes, lowers
+from netdefs.scaffold.ops.op import Op
 from netdefs.scaffold.ops.options import differing
+from netdefs.scaffold.ops.table import Unsupported, computes, lowers
 from netdefs.scaffold.program import Arg, Value
 
 

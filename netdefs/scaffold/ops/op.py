@@ -1,21 +1,17 @@
-"""An operator of a traced module while it is lowered to a statement, and the tables of how."""
+"""An operator of a traced module while it is lowered to a statement."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from netdefs.core.errors import NetdefsError
 from netdefs.scaffold.batches import Size
 from netdefs.scaffold.capture import is_in_place
 from netdefs.scaffold.names import function_of
+from netdefs.scaffold.ops.table import OpenSize, Unsupported
 from netdefs.scaffold.program import ARRAY, SIZE, TENSOR, Arg, Call, Dim, Math, Name, Unit, Value, values_in
 from netdefs.scaffold.sizes import plain, resolve
 
 if TYPE_CHECKING:
     from netdefs.scaffold.units import Builder
-
-Lowering = Callable[["Op"], Any]
-LOWERINGS: dict[str, Lowering] = {}  # of tensors: the operator's name -> what adds its statement and gives its result
-ARRAYS: dict[str, Lowering] = {}  # of arrays that are known while the network is defined
 
 # Methods any of whose inputs may be an array, as long as one is a tensor. Of others the first must be a tensor.
 MIXED = {
@@ -24,34 +20,6 @@ MIXED = {
     *("concat", "stack", "matmul", "einsum", "slice_scatter", "select_scatter", "grid_sample"),
 }
 ALONE = {"expand", "index"}  # methods whose first input may be an array: another argument is a tensor
-
-
-class OpenSize(NetdefsError):
-    """A size can't be told from the shapes at hand."""
-
-
-class Unsupported(NetdefsError):
-    """An operator, or a use of it, that can't be expressed; the message is the reason."""
-
-
-def lowers(*operators: str) -> Callable[[Lowering], Lowering]:
-    """Declares what lowers these operators, such as "aten.relu.default", on tensors of the network."""
-
-    def declare(function: Lowering) -> Lowering:
-        LOWERINGS.update(dict.fromkeys(operators, function))
-        return function
-
-    return declare
-
-
-def computes(*operators: str) -> Callable[[Lowering], Lowering]:
-    """Declares what lowers these operators where all that they are given is known while the network is defined."""
-
-    def declare(function: Lowering) -> Lowering:
-        ARRAYS.update(dict.fromkeys(operators, function))
-        return function
-
-    return declare
 
 
 class Op:

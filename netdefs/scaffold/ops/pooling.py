@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from netdefs.scaffold.ops.op import Op, OpenSize, Unsupported, lowers
+from netdefs.scaffold.ops.op import Op
 from netdefs.scaffold.ops.options import differing, pair
+from netdefs.scaffold.ops.table import OpenSize, Unsupported, lowers
 from netdefs.scaffold.program import Arg, Value
 
 

@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
-from netdefs.scaffold.ops.op import Op, Unsupported, computes, lowers
+from netdefs.scaffold.ops.op import Op
 from netdefs.scaffold.ops.options import axes, differing, is_array
+from netdefs.scaffold.ops.table import Unsupported, computes, lowers
 from netdefs.scaffold.program import Arg, Value
 
 # Operators -> Network's method and numpy's.

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from netdefs.scaffold.ops.arrays import filled
-from netdefs.scaffold.ops.op import Op, Unsupported, computes, lowers
+from netdefs.scaffold.ops.op import Op
 from netdefs.scaffold.ops.options import is_array
+from netdefs.scaffold.ops.table import Unsupported, computes, lowers
 from netdefs.scaffold.program import Arg, Value
 
 

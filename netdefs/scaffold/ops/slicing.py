@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from netdefs.scaffold.ops.op import Op, Unsupported, computes, lowers
+from netdefs.scaffold.ops.op import Op
 from netdefs.scaffold.ops.options import END, axes, is_array
 from netdefs.scaffold.ops.shaping import expanded
+from netdefs.scaffold.ops.table import Unsupported, computes, lowers
 from netdefs.scaffold.program import Arg, Value
 
 
