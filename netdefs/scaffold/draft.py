@@ -63,9 +63,7 @@ def draft(
         ExportError: torch.export can't trace a module.
         NetdefsError: the variants are not of one network.
     """
-    variants = []
-    for variant, module in modules.items():
-        variants.append(_traced(variant, module, inputs, partial))
+    variants = [_traced(variant, module, inputs, partial) for variant, module in modules.items()]
     roots = [each.root for each in variants]
     layers = max(_layers(each.root) for each in variants)
     try:
@@ -84,15 +82,17 @@ def draft(
 
 def _traced(variant: str, module: Any, inputs: Mapping[str, Any], partial: bool) -> Variant:
     names = Names(module, list(inputs.values()))
+
+    def built(open_sizes: bool) -> tuple[Builder, Unit]:
+        builder = Builder(capture(module, inputs, open_sizes), names, partial)
+        return builder, builder.build()
+
     try:
-        builder = Builder(capture(module, inputs), names, partial)
-        root = builder.build()
-    except OpenSize:  # with this height and width no size is open
-        builder = Builder(capture(module, inputs, open_sizes=False), names, partial)
-        root = builder.build()
-    return Variant(
-        variant, module, builder.captured, root, builder.gaps, unused_weights(builder.captured), builder.inner
-    )
+        builder, root = built(open_sizes=True)
+    except OpenSize:  # with numbers for height and width no size is open
+        builder, root = built(open_sizes=False)
+    unused = unused_weights(builder.captured)
+    return Variant(variant, module, builder.captured, root, builder.gaps, unused, builder.inner)
 
 
 def _dynamic(variant: Variant) -> tuple[int, ...]:
@@ -105,11 +105,10 @@ def _no_clashes(functions: Sequence[Function], root: Function) -> None:
 
     def blocks(body: Sequence[Any]) -> Iterator[str]:
         for item in body:
-            if isinstance(item, Call):
-                if isinstance(item.function, str) and not item.array and "." in item.function:
-                    yield item.function.rpartition(".")[2]
-            else:
+            if not isinstance(item, Call):
                 yield from blocks(item.body)
+            elif item.block:
+                yield item.block.rpartition(".")[2]
 
     used = {name for function in [*functions, root] for name in blocks(function.body)}
     for function in functions:
@@ -118,4 +117,5 @@ def _no_clashes(functions: Sequence[Function], root: Function) -> None:
 
 
 def _layers(unit: Unit) -> int:
+    """How many statements of the network there are in a unit and those inside of it."""
     return sum(_layers(item) if isinstance(item, Unit) else not item.array for item in unit.body)

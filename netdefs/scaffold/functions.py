@@ -1,5 +1,6 @@
 """From units to functions: one for each class of modules, whose arguments are what differs between instances."""
 
+import dataclasses
 import keyword
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -7,23 +8,19 @@ from typing import Any
 
 from netdefs.scaffold.fuse import fused
 from netdefs.scaffold.loops import unrolled, with_loops
-from netdefs.scaffold.parameters import Parameters, same_constant
-from netdefs.scaffold.program import (
-    REQUIRED,
-    Arg,
-    Call,
-    Function,
-    Loop,
-    Unit,
-)
-from netdefs.scaffold.unify import Instance, Mismatch, Unifier
+from netdefs.scaffold.optional import OptionalUnifier
+from netdefs.scaffold.parameters import Parameters
+from netdefs.scaffold.program import REQUIRED, Arg, Call, Function, Loop, Unit, count_statements, same_constant
+from netdefs.scaffold.unify import Instance, Mismatch
 
-Known = Callable[[Unit], "Call | None"]
+RESERVED = ("define", "model", "net", "x", "define_network", "build_engine", "np", "partial")  # names in the file
 HEAD = 4  # lines that a function has besides its body
 FEW = 3  # instances of a class of two statements that are written out instead of being a function
 
 
-def functions_of(roots: Sequence[Unit], known: Known) -> tuple[list[Function], Function, list[dict[str, Arg]]]:
+def functions_of(
+    roots: Sequence[Unit], known: Callable[[Unit], Call | None]
+) -> tuple[list[Function], Function, list[dict[str, Arg]]]:
     """The functions of a draft, the one of the roots itself, and with which arguments each of the roots calls that.
 
     Args:
@@ -36,34 +33,64 @@ def functions_of(roots: Sequence[Unit], known: Known) -> tuple[list[Function], F
     return _Functions(roots, known).made()
 
 
+@dataclasses.dataclass
+class _Match:
+    """Units that one pattern is of.
+
+    Attributes:
+        units: the first is the pattern of the others.
+        unifier: what has matched them.
+        body: the body of the first, with holes where the others differ.
+    """
+
+    units: list[Unit]
+    unifier: OptionalUnifier
+    body: list[Any]
+
+
+@dataclasses.dataclass
+class _Made:
+    """A function, and the units that it was made of: what a call of it gives each of them."""
+
+    function: Function
+    units: list[Unit]
+    inputs: list[list[Any]]
+    arguments: list[dict[str, Arg]]
+
+
 class _Functions:
-    def __init__(self, roots: Sequence[Unit], known: Known) -> None:
+    """Makes the functions: from the innermost units outwards, as units that are done become calls in others."""
+
+    def __init__(self, roots: Sequence[Unit], known: Callable[[Unit], Call | None]) -> None:
         self.roots, self.known = roots, known
         self.functions: list[Function] = []
         self.names: set[str] = set(RESERVED)
 
     def made(self) -> tuple[list[Function], Function, list[dict[str, Arg]]]:
+        """What `functions_of` gives."""
         while True:
-            ready = [unit for unit in self._units() if not any(isinstance(item, Unit) for item in unit.body)]
-            ready = [unit for unit in ready if unit not in self.roots]
+            units = self._units()
+            outer = {unit for unit in units if any(isinstance(item, Unit) for item in unit.body)}
+            ready = [unit for unit in units if unit not in outer and unit not in self.roots]
             if not ready:
                 break
-            kinds = dict.fromkeys(unit.kind for unit in ready)
-            inner = {u.kind for u in self._units() if any(isinstance(item, Unit) for item in u.body)}
-            whole = [kind for kind in kinds if kind not in inner] or list(kinds)
-            for kind in whole:
+            kinds = list(dict.fromkeys(unit.kind for unit in ready))
+            waiting = {unit.kind for unit in outer}
+            # Classes that are ready as a whole, so that one function may be made of each; else what there is.
+            for kind in [kind for kind in kinds if kind not in waiting] or kinds:
                 self._replace([unit for unit in ready if unit.kind is kind])
         for root in self.roots:
-            self._tidy(root)
-        pattern = max(self.roots, key=lambda root: _size(root.body))
-        order = [pattern, *(root for root in self.roots if root is not pattern)]
-        found = self._unified(order, "define")
+            _tidy(root)
+        pattern = max(self.roots, key=lambda root: count_statements(root.body))
+        found = self._made_of([pattern, *(root for root in self.roots if root is not pattern)], "define")
         if len(found) > 1:
             raise Mismatch
-        ((function, group, arguments),) = found
-        return self.functions, function, [arguments[group.index(root)] for root in self.roots]
+        (made,) = found
+        return self.functions, made.function, [made.arguments[made.units.index(root)] for root in self.roots]
 
     def _units(self) -> list[Unit]:
+        """All units that are left, each after those inside of it."""
+
         def below(unit: Unit) -> Iterator[Unit]:
             for item in unit.body:
                 if isinstance(item, Unit):
@@ -71,9 +98,6 @@ class _Functions:
             yield unit
 
         return [unit for root in self.roots for unit in below(root)]
-
-    def _tidy(self, unit: Unit) -> None:
-        unit.body = with_loops(fused(unit.body, unit.outputs), unit.outputs)
 
     def _replace(self, units: list[Unit]) -> None:
         """Puts calls, or what they are made of, in place of the units of one class."""
@@ -87,82 +111,49 @@ class _Functions:
                 _put(parents[unit], unit, [call])
         for unit in rest:
             unit.body = fused(unit.body, unit.outputs)
+        most = max((len(unit.body) for unit in rest), default=0)
         # A class whose calls do little is written out where it is called; so is a norm of its own class.
-        short = all(len(unit.body) <= 1 for unit in rest) or (
-            all(len(unit.body) <= 2 for unit in rest) and len(rest) <= FEW
-        )
-        if rest and (short or all(_is_norm(unit) for unit in rest)):
+        if most <= 1 or (most <= 2 and len(rest) <= FEW) or all(_is_norm(unit) for unit in rest):
             for unit in rest:
                 _put(parents[unit], unit, unit.body)
             return
         for unit in rest:
-            self._tidy(unit)
-        made = self._unified(rest, "")
+            _tidy(unit)
+        found = self._made_of(rest, "")
         # What a container does depends on what is in it: written out where it is called it may be shorter.
-        there = {
-            (parents[u].kind, u.path[len(parents[u].path) :], _skeleton(u.body, u.path)): _size(u.body) for u in rest
-        }
-        if sum(there.values()) <= sum(_size(function.body) + HEAD for function, _, _ in made) + len(there):
+        there = {}
+        for unit in rest:
+            parent = parents[unit]
+            place = unit.path[len(parent.path) :]
+            there[parent.kind, place, _skeleton(unit.body, unit.path)] = count_statements(unit.body)
+        lines = sum(count_statements(made.function.body) + HEAD for made in found)
+        if sum(there.values()) <= lines + len(there):
             for unit in rest:
                 _put(parents[unit], unit, unit.body)
             return
-        for function, group, arguments in made:
-            function.name = self._name(function.kind.__name__)
-            self.functions.append(function)
-            for unit, options in zip(group, arguments, strict=True):
-                inputs = self._inputs[unit]
-                _put(parents[unit], unit, [Call(function, inputs, unit.path, options, unit.outputs)])
+        for made in found:
+            made.function.name = self._name(made.function.kind.__name__)
+            self.functions.append(made.function)
+            for unit, inputs, arguments in zip(made.units, made.inputs, made.arguments, strict=True):
+                _put(parents[unit], unit, [Call(made.function, inputs, unit.path, arguments, unit.outputs)])
 
-    def _unified(self, units: list[Unit], name: str) -> list[tuple[Function, list[Unit], list[dict[str, Arg]]]]:
+    def _made_of(self, units: Sequence[Unit], name: str) -> list[_Made]:
         """Functions for units of one class: as few as can be."""
-        self._inputs: dict[Unit, list[Any]] = {}
-        buckets: dict[Any, list[Unit]] = {}
+        alike: dict[Any, list[Unit]] = {}
         for unit in units:
-            buckets.setdefault(_skeleton(unit.body, unit.path), []).append(unit)
-        groups = sorted(buckets.values(), key=lambda group: -_size(group[0].body))
+            alike.setdefault(_skeleton(unit.body, unit.path), []).append(unit)
         joined: list[list[Unit]] = []
-        for group in groups:
+        for group in sorted(alike.values(), key=lambda group: -count_statements(group[0].body)):
             for other in joined:
-                if _pattern([other[0], group[0]]) is not None and _pattern([*other, *group]) is not None:
+                if _match([other[0], group[0]]) is not None and _match([*other, *group]) is not None:
                     other += group
                     break
             else:
                 joined.append(group)
-        made = []
-        for group in joined:
-            for part in _fitting(group):
-                found = _pattern(part)
-                assert found is not None
-                made.append(self._function(part, found, name))
-        return made
-
-    def _function(
-        self, group: list[Unit], found: tuple[Unifier, list[Any]], name: str
-    ) -> tuple[Function, list[Unit], list[dict[str, Arg]]]:
-        unifier, body = found
-        first = group[0]
-        parameters = Parameters(unifier.instances, [v.hint for v in first.inputs])
-        body = unrolled([parameters.filled(item) for item in body])
-        outputs = [unifier.renamed.get(value, value) for value in first.outputs]
-        inputs = list(first.inputs)
-        arguments = parameters.arguments(len(group))
-        own = [(unifier.instances[k].values, unit) for k, unit in enumerate(group)]
-        given = [
-            ([values.get(value) for value in inputs], [values[value] for value in first.outputs]) for values, _ in own
-        ]
-        for unit, (its_inputs, its_outputs) in zip(group, given, strict=True):
-            self._inputs[unit] = its_inputs
-            unit.outputs = its_outputs
-        defaults = parameters.defaults()
-        examples = {key: value for options in reversed(arguments) for key, value in options.items()}
-        function = Function(name, first.kind, inputs, body, outputs, defaults, first.path, examples)
-        for options in arguments:
-            for key, usual in defaults.items():
-                if key in options and usual is not REQUIRED and same_constant(options[key], usual):
-                    del options[key]
-        return function, group, arguments
+        return [_function(match, name) for group in joined for match in _matches(group)]
 
     def _name(self, kind: str) -> str:
+        """A name that no function has, from that of a class: "BasicBlock" gives "basic_block"."""
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", kind).lower().strip("_")
         name, number = words, 1
         while name in self.names or keyword.iskeyword(name):
@@ -172,79 +163,93 @@ class _Functions:
         return name
 
 
-RESERVED = ("define", "model", "net", "x", "define_network", "build_engine", "np", "partial")
+def _tidy(unit: Unit) -> None:
+    """Makes a unit's body as short as can be."""
+    unit.body = with_loops(fused(unit.body, unit.outputs), unit.outputs)
 
 
-def _pattern(units: Sequence[Unit]) -> tuple[Unifier, list[Any]] | None:
+def _match(units: Sequence[Unit]) -> _Match | None:
     """One pattern for units; None if there is none."""
-    instances = [Instance(unit.body, unit.inputs, unit.path, unit.outputs) for unit in units]
+    first = units[0]
+    unifier = OptionalUnifier([Instance(unit.body, unit.path, unit.outputs) for unit in units], first.outputs)
     if len(units) == 1:
-        (unit,), (instance,) = units, instances
-        instance.values = {value: value for value in [*unit.inputs, *unit.outputs]}
-        return Unifier(instances), unit.body
-    outputs = {len(unit.outputs) for unit in units}
-    if len(outputs) != 1:
+        unifier.instances[0].values = {value: value for value in [*first.inputs, *first.outputs]}
+        return _Match([first], unifier, first.body)
+    if len({len(unit.outputs) for unit in units}) != 1:
         return None
-    unifier = Unifier(instances, outputs=units[0].outputs)
     try:
         body = unifier.body()
-        for value in units[0].outputs:
-            known = unifier.renamed.get(value, value)
-            for unit, instance in zip(units, instances, strict=True):
-                if instance.values.get(known, instance.values.get(value)) not in unit.outputs:
-                    return None
-                instance.values.setdefault(value, instance.values.get(known))  # type: ignore[arg-type]
     except Mismatch:
         return None
-    return unifier, body
+    for value in first.outputs:
+        known = unifier.renamed.get(value, value)
+        for instance in unifier.instances:
+            if instance.values.get(known, instance.values.get(value)) not in instance.outputs:
+                return None
+            instance.values.setdefault(value, instance.values.get(known))  # type: ignore[arg-type]
+    return _Match(list(units), unifier, body)
 
 
-def _fitting(group: list[Unit]) -> list[list[Unit]]:
-    """Units in as few parts as have a pattern each."""
-    if _pattern(group) is not None:
-        return [group]
-    parts: list[list[Unit]] = []
+def _matches(group: Sequence[Unit]) -> list[_Match]:
+    """Patterns for units: as few as can be."""
+    whole = _match(group)
+    if whole is not None:
+        return [whole]
+    found: list[_Match] = []
     for unit in group:
-        for part in parts:
-            if _pattern([*part, unit]) is not None:
-                part.append(unit)
+        for i, part in enumerate(found):
+            larger = _match([*part.units, unit])
+            if larger is not None:
+                found[i] = larger
                 break
         else:
-            parts.append([unit])
-    return parts
-
-
-def _skeleton(body: Sequence[Any], path: Sequence[Any]) -> Any:
-    found: list[Any] = []
-    for item in body:
-        if isinstance(item, Call):
-            rest = None if item.path is None else tuple(map(str, item.path[len(path) :]))
-            found.append((item.function if isinstance(item.function, str) else id(item.function), rest))
-        elif isinstance(item, Loop):
-            found.append(("loop", tuple(_loop_skeleton(item.body))))
-        else:
-            found.append(("if", tuple(_loop_skeleton(item.body))))
-    return tuple(found)
-
-
-def _loop_skeleton(body: Sequence[Any]) -> list[Any]:
-    found: list[Any] = []
-    for item in body:
-        if isinstance(item, Call):
-            found.append(item.function if isinstance(item.function, str) else id(item.function))
-        else:
-            found.append(tuple(_loop_skeleton(item.body)))
+            alone = _match([unit])
+            assert alone is not None
+            found.append(alone)
     return found
 
 
-def _size(body: Sequence[Any]) -> int:
-    return sum(1 if isinstance(item, Call) else 1 + _size(item.body) for item in body)
+def _function(match: _Match, name: str) -> _Made:
+    """The function that units of one pattern become."""
+    units, instances = match.units, match.unifier.instances
+    first = units[0]
+    parameters = Parameters(instances, [value.hint for value in first.inputs])
+    body = unrolled([parameters.filled(item) for item in match.body])
+    outputs = [match.unifier.renamed.get(value, value) for value in first.outputs]
+    inputs = [[instance.values.get(value) for value in first.inputs] for instance in instances]
+    made = [[instance.values[value] for value in first.outputs] for instance in instances]
+    for unit, values in zip(units, made, strict=True):
+        unit.outputs = values  # in the order of the pattern's
+    arguments = parameters.arguments(len(units))
+    defaults = parameters.defaults()
+    examples = {key: value for given in reversed(arguments) for key, value in given.items()}
+    function = Function(name, first.kind, list(first.inputs), body, outputs, defaults, first.path, examples)
+    for given in arguments:
+        for key, usual in defaults.items():
+            if key in given and usual is not REQUIRED and same_constant(given[key], usual):
+                del given[key]
+    return _Made(function, units, inputs, arguments)
+
+
+def _skeleton(body: Sequence[Any], path: Sequence[Any]) -> Any:
+    """What the statements of a body call and where: bodies that may differ in constants have the same."""
+    found: list[Any] = []
+    for item in body:
+        if isinstance(item, Call):
+            found.append((item.function, None if item.path is None else tuple(map(str, item.path[len(path) :]))))
+        else:
+            found.append(("loop" if isinstance(item, Loop) else "if", _functions_called(item.body)))
+    return tuple(found)
+
+
+def _functions_called(body: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(item.function if isinstance(item, Call) else _functions_called(item.body) for item in body)
 
 
 def _put(parent: Unit, unit: Unit, items: Sequence[Any]) -> None:
-    if (
-        len(items) == 1 and isinstance(items[0], Call) and items[0].path == unit.path
-    ):  # one call in place of all that it does
+    """Puts statements in place of a unit."""
+    if len(items) == 1 and isinstance(items[0], Call) and items[0].path == unit.path:
+        # One call in place of all that the unit does: what it gives is called after the unit.
         for value in unit.outputs:
             value.hint = next((part for part in reversed(unit.path) if not part.isdigit()), "out")
     at = parent.body.index(unit)

@@ -1,7 +1,7 @@
 """Statements that repeat, one numbered module after another, as loops."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from netdefs.scaffold.program import (
@@ -19,45 +19,45 @@ from netdefs.scaffold.program import (
     Turn,
     Value,
     changed,
+    count_statements,
+    counting,
     mapped,
+    same_constant,
 )
 from netdefs.scaffold.unify import Instance, Mismatch, Unifier, defaults_of
 
 LONGEST = 12  # statements of one turn
-MOST = 6  # constants that differ from turn to turn: more nobody would read in one line
+MOST_VARYING = 6  # constants that differ from turn to turn: more nobody would read in one line
 
 
 def with_loops(body: Sequence[Any], outputs: Sequence[Value]) -> list[Any]:
     """A body in which what repeats has become loops, the innermost first."""
     items = list(body)
     while True:
-        fresh: set[int] = set()  # loops of this pass: before it is over there may be more beside them
+        fresh: set[Any] = set()  # loops of this pass: before it is over there may be more beside them
         for length in range(1, LONGEST + 1):
             start = 0
             while start + 2 * length <= len(items):
-                busy = any(id(item) in fresh for item in items[start : start + 2 * length])
-                found = None if busy else _loop(items, start, length, outputs, fresh)
+                found = _loop(items, start, length, outputs, fresh)
                 if found is not None:
-                    items[start : found[0]] = [found[1]]
-                    fresh.add(id(found[1]))
+                    end, loop = found
+                    items[start:end] = [loop]
+                    fresh.add(loop)
                 start += 1
         if not fresh:
             return items
 
 
 def _loop(
-    items: list[Any], start: int, length: int, outputs: Sequence[Value], fresh: set[int]
+    items: list[Any], start: int, length: int, outputs: Sequence[Value], fresh: set[Any]
 ) -> tuple[int, Loop] | None:
-    """The longest loop from here on, and where it ends."""
-    turns = [items[start : start + length]]
-    while True:
-        at = start + len(turns) * length
-        following = items[at : at + length]
-        if len(following) < length or any(id(item) in fresh for item in following):
+    """Where the longest loop from here on ends, and the loop."""
+    turns: list[list[Any]] = []
+    for at in range(start, len(items) - length + 1, length):
+        body = items[at : at + length]
+        if not fresh.isdisjoint(body) or (turns and not all(map(_alike, turns[0], body))):
             break
-        if not all(_alike(a, b) for a, b in zip(turns[0], following, strict=True)):
-            break
-        turns.append(following)
+        turns.append(body)
     for count in range(len(turns), 1, -1):
         loop = _checked(items, start, turns[:count], outputs)
         if loop is not None:
@@ -67,11 +67,9 @@ def _loop(
 
 def _alike(a: Any, b: Any) -> bool:
     """Whether two statements could be the same one of different turns."""
-    if type(a) is not type(b):
-        return False
-    if not isinstance(a, Call):
-        return isinstance(a, Loop)
-    return (a.function is b.function or a.function == b.function) and (a.path is None) == (b.path is None)
+    if isinstance(a, Call) and isinstance(b, Call):
+        return a.function == b.function and (a.path is None) == (b.path is None)
+    return isinstance(a, Loop) and isinstance(b, Loop)
 
 
 def _checked(items: list[Any], start: int, turns: Sequence[list[Any]], outputs: Sequence[Value]) -> Loop | None:
@@ -82,156 +80,172 @@ def _checked(items: list[Any], start: int, turns: Sequence[list[Any]], outputs: 
         pattern = Unifier(instances, turn).body()
     except Mismatch:
         return None
-    made = list(dict.fromkeys(value for item in turns[0] for value in item.results))
-    outside = dict.fromkeys(value for item in turns[0] for value in item.values() if value not in set(made))
-    inside_all = {value for body in turns for item in body for value in item.results}
-    handed: dict[Value, Value] = {}  # what a turn is given -> what the one before made
-    others: dict[Value, tuple[Value, ...]] = {}  # what a turn is given -> that of every turn
-    for value in outside:
-        images = tuple(instance.values.get(value, value) for instance in instances)
-        if all(image is value for image in images[1:]):
-            continue
-        found = next((o for o in made if _hands_on(o, images, instances)), None)
-        if found is not None:
-            handed[value] = found
-        elif inside_all.isdisjoint(images):
-            others[value] = images
-        else:
-            return None
-    count = len(turns)
-    stop = start + count * len(turns[0])
+    given = _given(turns, instances)
+    if given is None:
+        return None
+    handed, listed = given
+    stop = start + len(turns) * len(turns[0])
     later = {value for item in items[stop:] for value in item.values()} | set(outputs)
     last = instances[-1].values
-    left = {last.get(each, each): each for each in handed.values()}
-    collected = []
-    for each in made:
-        kept = tuple(instance.values.get(each, each) for instance in instances)
+    left = {last.get(made, made): made for made in handed.values()}
+    collected: list[tuple[Value, tuple[Value, ...]]] = []
+    for made in _made(turns[0]):
+        kept = _of_all(made, instances)
         if any(value in later and value not in left for value in kept):
-            collected.append((each, kept))
-    if any(value in later for value in left) and any(each in left.values() for each, _ in collected):
+            collected.append((made, kept))
+    # What is handed on has one name in all turns: it can't be both collected and left after the last.
+    if any(value in later for value in left) and any(made in left.values() for made, _ in collected):
         return None
-    if not (handed or others) or not _worth(turns, pattern, turn, len(others), len(collected), bool(handed)):
+    if not _worth(turns, pattern, turn, len(listed), len(collected), bool(handed)):
         return None
-    carried, inside = [], {}
-    for before, each in handed.items():
-        inner = Value(before.kind, before.shape, before.dtype, before.hint)
-        inside[before] = inner
-        carried.append((inner, before, each, last.get(each, each)))
-    listed = []
-    for before, values in others.items():
-        inner = Value(before.kind, before.shape, before.dtype, before.hint)
-        inside[before] = inner
-        listed.append((inner, values))
+    inside = {value: _like(value) for value in [*handed, *listed]}
     # What the pattern made is what is kept of its first turn: in the loop it needs a name of its own.
-    fresh = {each: Value(each.kind, each.shape, each.dtype, each.hint) for each, _ in collected}
-    inside.update(fresh)
+    fresh = {made: _like(made) for made, _ in collected}
+    body = [changed(item, _in_loop({**inside, **fresh}, turn)) for item in pattern]
+    return Loop(
+        turn,
+        len(turns),
+        body,
+        [(inside[before], before, fresh.get(made, made), last.get(made, made)) for before, made in handed.items()],
+        [(inside[before], values) for before, values in listed.items()],
+        [(fresh[made], kept) for made, kept in collected],
+    )
+
+
+def _given(
+    turns: Sequence[list[Any]], instances: Sequence[Instance]
+) -> tuple[dict[Value, Value], dict[Value, tuple[Value, ...]]] | None:
+    """What is another value in every turn, of those that the first is given; None if no loop can give it.
+
+    First what is handed on from turn to turn, and what of a turn it is for the next; then what is from outside of the
+    turns, and what it is in each.
+    """
+    made = _made(turns[0])
+    anywhere = {value for body in turns for value in _made(body)}
+    handed: dict[Value, Value] = {}
+    listed: dict[Value, tuple[Value, ...]] = {}
+    for value in dict.fromkeys(value for item in turns[0] for value in item.values()):
+        values = _of_all(value, instances)
+        if value in made or all(each is value for each in values):
+            continue
+        before = next((each for each in made if _hands_on(each, values, instances)), None)
+        if before is not None:
+            handed[value] = before
+        elif anywhere.isdisjoint(values):
+            listed[value] = values
+        else:
+            return None
+    return handed, listed
+
+
+def _made(body: Sequence[Any]) -> list[Value]:
+    """What statements give."""
+    return list(dict.fromkeys(value for item in body for value in item.results))
+
+
+def _of_all(value: Value, instances: Sequence[Instance]) -> tuple[Value, ...]:
+    """What a value of the pattern is in every turn."""
+    return tuple(instance.values.get(value, value) for instance in instances)
+
+
+def _hands_on(made: Value, given: Sequence[Value], instances: Sequence[Instance]) -> bool:
+    """Whether every turn but the first is given what the one before made."""
+    return _of_all(made, instances)[:-1] == tuple(given[1:])
+
+
+def _like(value: Value) -> Value:
+    """A value of the same kind and size, for the inside of a loop."""
+    return Value(value.kind, value.shape, value.dtype, value.hint)
+
+
+def _in_loop(names: Mapping[Value, Value], turn: Turn) -> Callable[[Any], Any]:
+    """Makes arguments of a pattern those of a loop's body: its own values, and what differs from turn to turn."""
 
     def change(leaf: Any) -> Any:
-        if isinstance(leaf, Hole):
-            if all(isinstance(value, Column) for value in leaf.values):  # each turn has a sequence for a loop inside
-                return Each(Column(tuple(value.values for value in leaf.values), turn), leaf.values[0].turn)
-            return Column(leaf.values, turn)
-        return inside.get(leaf, leaf) if isinstance(leaf, Value) else leaf
+        if isinstance(leaf, Value):
+            return names.get(leaf, leaf)
+        if not isinstance(leaf, Hole):
+            return leaf
+        if all(isinstance(value, Column) for value in leaf.values):  # each turn has a sequence for a loop inside
+            return Each(Column(tuple(value.values for value in leaf.values), turn), leaf.values[0].turn)
+        return Column(leaf.values, turn)
 
-    body = [changed(item, change) for item in pattern]
-    carried = [(inner, before, fresh.get(each, each), after) for inner, before, each, after in carried]
-    return Loop(turn, count, body, carried, listed, [(fresh[each], kept) for each, kept in collected])
+    return change
 
 
 def _worth(
     turns: Sequence[list[Any]], pattern: Sequence[Any], turn: Turn, listed: int, collected: int, handed: bool
 ) -> bool:
     """Whether a loop is shorter by more than its own lines, or may be of another length in other instances."""
-    counting = [part for item in pattern for part in _counting(item, turn)]
-    if len(set(_holes(pattern))) > MOST:
+    if not handed and not listed:
         return False
-    if not counting and not all(isinstance(item, Call) and item.array for item in pattern):
+    if len(_holes(pattern)) > MOST_VARYING:
         return False
-    if listed or collected or not handed:
-        return sum(map(_size, turns[0])) * (len(turns) - 1) - 1 - listed - 2 * collected > 1
+    counted = [part for item in pattern for part in counting(item, turn)]
+    if not counted and not all(isinstance(item, Call) and item.array for item in pattern):
+        return False
+    if listed or collected:
+        return count_statements(turns[0]) * (len(turns) - 1) - 1 - listed - 2 * collected > 1
     if len(turns) > 2 or len(turns[0]) > 2:
         return True
-    calls = any(not isinstance(item, Call) or _is_block(item) for item in turns[0])
-    return calls and not any(isinstance(part.pieces[0], str) for part in counting)
+    # Two short turns are a loop only of what is long itself, in a numbered list: "blocks.0" and not "block0".
+    calls = any(not isinstance(item, Call) or isinstance(item.function, Function) or item.block for item in turns[0])
+    return calls and not any(isinstance(part.pieces[0], str) for part in counted)
 
 
-def _holes(pattern: Sequence[Any]) -> Iterator[Hole]:
+def _holes(pattern: Sequence[Any]) -> set[Hole]:
     """The constants that differ from turn to turn."""
-    found: list[Any] = []
+    found: set[Hole] = set()
 
     def note(leaf: Any) -> Any:
-        found.append(leaf)
+        if isinstance(leaf, Hole):
+            found.add(leaf)
         return leaf
 
     for item in pattern:
         changed(item, note)
-    yield from (leaf for leaf in found if isinstance(leaf, Hole))
-
-
-def _is_block(item: Call) -> bool:
-    """Whether it calls a function of the draft, or a block of the library."""
-    return isinstance(item.function, Function) or (not item.array and "." in item.function)
-
-
-def _size(item: Any) -> int:
-    return 1 if isinstance(item, Call) else 1 + sum(map(_size, item.body))
-
-
-def _hands_on(made: Value, images: Sequence[Value], instances: Sequence[Instance]) -> bool:
-    return all(instances[k - 1].values.get(made, made) is images[k] for k in range(1, len(images)))
-
-
-def _counting(item: Any, turn: Turn) -> Iterator[Index]:
-    """The parts of paths in a statement that count with this turn."""
-    if isinstance(item, Call):
-        paths = [item.path or (), *(value.path for value in item.options.values() if isinstance(value, Name))]
-        yield from (part for path in paths for part in path if isinstance(part, Index) and part.counts(turn))
-    else:
-        for each in item.body:
-            yield from _counting(each, turn)
+    return found
 
 
 def unrolled(body: Sequence[Any]) -> list[Any]:
     """A body in which loops of two turns of one statement are two statements, if the turns differ."""
     made: list[Any] = []
     for item in body:
-        if not isinstance(item, Loop):
-            made.append(dataclasses.replace(item, body=unrolled(item.body)) if isinstance(item, Cond) else item)
-            continue
-        item = dataclasses.replace(item, body=unrolled(item.body))
-        if (
-            item.listed
-            or item.collected
-            or item.count != 2
-            or len(item.body) != 1
-            or not isinstance(item.body[0], Call)
-            or not _varies(item)
-        ):
+        if isinstance(item, Loop | Cond):
+            item = dataclasses.replace(item, body=unrolled(item.body))
+        if isinstance(item, Loop) and _is_pair(item):
+            made += _two_turns(item)
+        else:
             made.append(item)
-            continue
-        handed: dict[Value, Value] = {inner: before for inner, before, _, _ in item.carried}
-        for number in range(2):
-            values = dict(handed)
-            for value in item.body[0].results:
-                values[value] = dataclasses.replace(value)
-            if number == 1:
-                values.update({each: left for _, _, each, left in item.carried})
-            made.append(_turned(item.body[0], item.turn, number, values))
-            handed = {inner: values[each] for inner, _, each, _ in item.carried}
     return made
 
 
-def _varies(loop: Loop) -> bool:
-    found: list[Any] = []
-    for item in loop.body:
-        for value in [*item.inputs, *item.options.values()]:
-            mapped(value, found.append)
-            found += _firsts(value)
-    return any(isinstance(leaf, Column | First) and leaf.turn is loop.turn for leaf in found)
+def _is_pair(loop: Loop) -> bool:
+    """Whether a loop is two turns of one statement, and these differ in more than paths."""
+    if loop.listed or loop.collected or loop.count != 2 or len(loop.body) != 1:
+        return False
+    (item,) = loop.body
+    return isinstance(item, Call) and _varies(item, loop.turn)
 
 
-def _firsts(value: Any) -> list[First]:
-    return [value] if isinstance(value, First) else []
+def _two_turns(loop: Loop) -> list[Call]:
+    """The one statement of a loop in its first turn, and in its second."""
+    (item,) = loop.body
+    first = {inner: before for inner, before, _, _ in loop.carried}
+    first |= {value: dataclasses.replace(value) for value in item.results}
+    second: dict[Value, Value] = {inner: first[made] for inner, _, made, _ in loop.carried}
+    second |= {value: dataclasses.replace(value) for value in item.results}
+    second |= {made: left for _, _, made, left in loop.carried}
+    return [_turned(item, loop.turn, number, values) for number, values in enumerate((first, second))]
+
+
+def _varies(call: Call, turn: Turn) -> bool:
+    """Whether what a statement is given differs from turn to turn."""
+    arguments = [*call.inputs, *call.options.values()]
+    leaves: list[Any] = []
+    for value in arguments:
+        mapped(value, leaves.append)
+    return any(isinstance(each, Column | First) and each.turn is turn for each in [*leaves, *arguments])
 
 
 def _turned(call: Call, turn: Turn, number: int, values: dict[Value, Value]) -> Call:
@@ -254,7 +268,9 @@ def _turned(call: Call, turn: Turn, number: int, values: dict[Value, Value]) -> 
 
     options = {key: argument(value) for key, value in call.options.items()}
     defaults = defaults_of(call.function)
-    options = {key: value for key, value in options.items() if key not in defaults or not _is(value, defaults[key])}
+    options = {
+        key: value for key, value in options.items() if key not in defaults or not same_constant(value, defaults[key])
+    }
     return Call(
         call.function,
         [argument(value) for value in call.inputs],
@@ -274,7 +290,3 @@ def _indexed(part: Index, turn: Turn, number: int) -> str | Index:
     ]
     texts = [piece for piece in pieces if isinstance(piece, str)]
     return "".join(texts) if len(texts) == len(pieces) else Index(tuple(pieces))
-
-
-def _is(value: Any, usual: Any) -> bool:
-    return type(value) is type(usual) and not isinstance(value, Value) and value == usual

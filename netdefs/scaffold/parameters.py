@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from netdefs.scaffold.program import (
+    ABSENT,
     REQUIRED,
     Arg,
     Call,
@@ -23,7 +25,7 @@ from netdefs.scaffold.program import (
     eaches,
     mapped,
 )
-from netdefs.scaffold.unify import ABSENT, Instance, Mismatch
+from netdefs.scaffold.unify import Instance, Mismatch
 
 # What an option of a layer is called as an argument of a function.
 WORDS = {"out_channels": "channels", "out_features": "features", "num_groups": "groups", "count": "blocks"}
@@ -45,10 +47,9 @@ class Parameters:
         if isinstance(item, Call):
             given = next((v for v in item.inputs if isinstance(v, Value)), None) if self.steady else None
             word = item.results[0].hint if item.results else ""
-            options = {}
-            for key, value in item.options.items():
-                options[key] = mapped(value, functools.partial(self._leaf, key=key, word=word, given=given))
-            inputs = [mapped(value, lambda leaf: self._leaf(leaf, "value", word, given)) for value in item.inputs]
+            leaf = functools.partial(self._leaf, word=word, given=given)
+            options = {key: mapped(value, functools.partial(leaf, key=key)) for key, value in item.options.items()}
+            inputs = [mapped(value, functools.partial(leaf, key="value")) for value in item.inputs]
             return dataclasses.replace(item, options=options, inputs=inputs)
         if isinstance(item, Loop):
             outer, self.steady = self.steady, self.steady and self._keeps_sizes(item)
@@ -56,10 +57,10 @@ class Parameters:
             self.steady = outer
             count = item.count
             if not any(_uses(each, item.turn) for each in body):  # else there are as many turns as the sequence has
-                count = mapped(count, lambda leaf: self._leaf(leaf, "count", "", None))
+                count = mapped(count, functools.partial(self._leaf, key="count"))
             return Loop(item.turn, count, body, item.carried, item.listed, item.collected)
         word = next((v.hint for each in item.body for v in each.results), "more")
-        flag = self._leaf(item.flag, word, "with", None)
+        flag = self._leaf(item.flag, key=word, word="with")
         return Cond(flag, [self.filled(each) for each in item.body], item.made, item.otherwise, item.result)
 
     def arguments(self, count: int) -> list[dict[str, Arg]]:
@@ -95,7 +96,15 @@ class Parameters:
                     return False
         return True
 
-    def _leaf(self, leaf: Any, key: str, word: str, given: Value | None) -> Any:
+    def _leaf(self, leaf: Any, key: str, word: str = "", given: Value | None = None) -> Any:
+        """What stands in a hole: an argument, or what can be told from a shape or from another argument.
+
+        Args:
+            leaf: a hole; all else stays as it is.
+            key: the option that has it.
+            word: what its statement makes.
+            given: the value whose shape it may be told from.
+        """
         if not isinstance(leaf, Hole):
             return leaf
         column = leaf.values
@@ -104,40 +113,56 @@ class Parameters:
         whole = all(isinstance(value, Column) for value in here)
         if any(isinstance(value, Column) for value in here) and not whole:
             raise Mismatch
+        name = self._shared(column)
+        if name is None:
+            told = _are_numbers(here) and (self._from_shape(here, at, key, given) or self._from_argument(here, at))
+            if told:
+                return told
+            name = self._name(WORDS.get(key, key), word, whole)
+            self.columns[name] = column
+        return Each(Param(name), here[0].turn) if whole else Param(name)
+
+    def _shared(self, column: Sequence[Any]) -> str | None:
+        """The argument that is the same wherever both are needed; None if there is none."""
         for name, other in self.columns.items():
             if (joined := _joined(column, other)) is not None:
                 self.columns[name] = joined
-                return Each(Param(name), here[0].turn) if whole else Param(name)
-        if all(isinstance(value, int) and not isinstance(value, bool) for value in here):
-            if given is not None:
-                for axis in dict.fromkeys((1, len(given.shape) - 1)):
-                    shapes = [_sizes(self.instances[k].values.get(given, given)) for k in at]
-                    sizes = [shape[axis] if 0 <= axis < len(shape) else None for shape in shapes]
-                    if all(isinstance(size, int) for size in sizes):
-                        if here == sizes:
-                            return Dim(given, axis)
-                        if (factor := _ratio(here, sizes)) is not None and key in WORDS:  # type: ignore[arg-type]
-                            return Math(factor[0], Dim(given, axis), factor[1])
-            for name, other in self.columns.items():
-                theirs = [other[k] for k in at]
-                numbers = all(isinstance(v, int) and not isinstance(v, bool) for v in theirs)
-                if numbers and (factor := _ratio(here, theirs)) is not None:
-                    return Math(factor[0], Param(name), factor[1])
-        name = self._name(WORDS.get(key, key), word, whole)
-        self.columns[name] = column
-        return Each(Param(name), here[0].turn) if whole else Param(name)
+                return name
+        return None
+
+    def _from_shape(self, here: Sequence[int], at: Sequence[int], key: str, given: Value | None) -> Arg:
+        """The channels of a value, or a multiple of them; None if the numbers are neither."""
+        if given is None:
+            return None
+        values = [self.instances[k].values.get(given, given) for k in at]
+        shapes = [value.shape if isinstance(value, Value) else () for value in values]
+        for axis in dict.fromkeys((1, len(given.shape) - 1)):
+            sizes = [shape[axis] for shape in shapes if 0 <= axis < len(shape)]
+            if len(sizes) < len(shapes) or not all(isinstance(size, int) for size in sizes):
+                continue
+            if here == sizes:
+                return Dim(given, axis)
+            if key in WORDS and (factor := _ratio(here, sizes)) is not None:
+                return Math(factor[0], Dim(given, axis), factor[1])
+        return None
+
+    def _from_argument(self, here: Sequence[int], at: Sequence[int]) -> Arg:
+        """A multiple of another argument; None if the numbers are of none."""
+        for name, other in self.columns.items():
+            theirs = [other[k] for k in at]
+            if _are_numbers(theirs) and (factor := _ratio(here, theirs)) is not None:
+                return Math(factor[0], Param(name), factor[1])
+        return None
 
     def _name(self, key: str, word: str, several: bool) -> str:
-        key = re.sub(r"\W", "_", key)
+        key, word = (re.sub(r"\W", "_", text) for text in (key, word))
         key = f"{key}s" if several and not key.endswith("s") else key
-        candidates = [key, f"{re.sub(chr(92) + 'W', '_', word)}_{key}" if word else key]
-        for name in candidates:
+        longer = f"{word}_{key}" if word else key
+        for name in (key, longer):
             if name not in self.taken and name not in self.columns and name.isidentifier():
                 return name
-        number = 2
-        while f"{candidates[-1]}_{number}" in self.columns:
-            number += 1
-        return f"{candidates[-1]}_{number}"
+        numbered = (f"{longer}_{number}" for number in itertools.count(2))
+        return next(name for name in numbered if name not in self.columns)
 
 
 def _uses(item: Any, turn: Turn) -> bool:
@@ -145,11 +170,6 @@ def _uses(item: Any, turn: Turn) -> bool:
     if isinstance(item, Call):
         return any(each.turn is turn for value in [*item.inputs, *item.options.values()] for each in eaches(value))
     return any(_uses(each, turn) for each in item.body)
-
-
-def same_constant(value: Any, usual: Any) -> bool:
-    """Whether an argument is at its default: True is not 1."""
-    return type(value) is type(usual) and value == usual
 
 
 def _plain(value: Any) -> Arg:
@@ -166,18 +186,16 @@ def _joined(a: Sequence[Any], b: Sequence[Any]) -> tuple[Any, ...] | None:
     return tuple(y if x is ABSENT else x for x, y in zip(a, b, strict=True))
 
 
-def _sizes(value: Any) -> tuple[Any, ...]:
-    return value.shape if isinstance(value, Value) else ()
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
 
 
 def _ratio(column: Sequence[int], others: Sequence[int]) -> tuple[str, int] | None:
     """What `others` must be multiplied with, or divided by, to give a column."""
     if not all(others) or not all(column) or len(set(others)) == 1:
         return None
-    up = {a // b for a, b in zip(column, others, strict=True) if a % b == 0}
-    if len(up) == 1 and all(a % b == 0 for a, b in zip(column, others, strict=True)):
-        return "*", up.pop()
-    down = {b // a for a, b in zip(column, others, strict=True) if b % a == 0}
-    if len(down) == 1 and all(b % a == 0 for a, b in zip(column, others, strict=True)):
-        return "//", down.pop()
+    for operator, above, below in (("*", column, others), ("//", others, column)):
+        pairs = list(zip(above, below, strict=True))
+        if all(a % b == 0 for a, b in pairs) and len({a // b for a, b in pairs}) == 1:
+            return operator, above[0] // below[0]
     return None

@@ -112,6 +112,11 @@ class Call:
     array: bool = False
     named: bool = False
 
+    @property
+    def block(self) -> str:
+        """The block of the library that it calls, such as "blocks.conv_bn"; "" if it calls none."""
+        return self.function if isinstance(self.function, str) and not self.array and "." in self.function else ""
+
     def values(self) -> Iterator[Value]:
         """The values that it uses."""
         yield from values_in(self.inputs)
@@ -200,9 +205,12 @@ class First:
 
 @dataclasses.dataclass(frozen=True)
 class Hole:
-    """Where statements that are otherwise the same differ: the constant of each."""
+    """Where statements that are otherwise the same differ: the constant of each, or `ABSENT`."""
 
     values: tuple[Any, ...]
+
+
+ABSENT = object()  # in a hole: of an instance that does not have the statement
 
 
 @dataclasses.dataclass(eq=False)
@@ -274,6 +282,8 @@ class Cond:
 class Function:
     """A function of the draft: what the units of one class, or some of them, have become.
 
+    No two are equal: two calls are of the same function if `==` says so, whether it is one of these or a name.
+
     Attributes:
         name: its name in the file.
         kind: the class.
@@ -295,7 +305,27 @@ class Function:
     examples: dict[str, Arg] = dataclasses.field(default_factory=dict)
 
 
-REQUIRED = object()
+REQUIRED = object()  # in place of a default: there is none
+
+
+def same_constant(a: Any, b: Any) -> bool:
+    """Whether two constants are the same, and of the same type: True is not 1."""
+    return type(a) is type(b) and (a is b or a == b)
+
+
+def count_statements(body: Sequence[Any]) -> int:
+    """How many lines a body has: a loop or a condition is one besides what is in it."""
+    return sum(1 if isinstance(item, Call) else 1 + count_statements(item.body) for item in body)
+
+
+def counting(item: Any, turn: Turn) -> Iterator[Index]:
+    """The parts of paths in a statement, and in those inside of it, that count with a loop."""
+    if isinstance(item, Call):
+        paths = [item.path or (), *(value.path for value in item.options.values() if isinstance(value, Name))]
+        yield from (part for path in paths for part in path if isinstance(part, Index) and part.counts(turn))
+    else:
+        for each in item.body:
+            yield from counting(each, turn)
 
 
 def values_in(arg: Arg) -> Iterator[Value]:

@@ -86,14 +86,9 @@ class Text:
         left, right = arg.left, arg.right
         if arg.operator == "*" and isinstance(right, int):
             left, right = right, left
-        weak = arg.operator in "+-"
-        texts = []
-        for side, other in ((left, False), (right, True)):
-            nested = isinstance(side, Math) and not (side.operator in ("*", "//") and weak and not other)
-            if isinstance(side, Math) and weak and side.operator in "+-" and not other:
-                nested = False
-            texts.append(self.of(side, inner=nested or isinstance(side, First)))
-        return f"{texts[0]} {arg.operator} {texts[1]}"
+        # What comes first in a sum needs no parentheses.
+        bare = arg.operator in ("+", "-") and isinstance(left, Math) and left.operator in ("+", "-", "*", "//")
+        return f"{self.of(left, inner=not bare)} {arg.operator} {self.of(right, inner=True)}"
 
     def place(self, path: Sequence[Any], net: str = "net") -> str:
         """The scope at a path: `net / "layer1" / 0`; of a later call of a module, `(net / "head").call(1)`."""
@@ -154,33 +149,44 @@ def fitted(line: str, indent: int) -> list[str]:
     space = " " * indent
     if len(space) + len(line) <= WIDTH:
         return [space + line]
-    opened = (_first_bracket if line.startswith("def ") else _last_bracket)(line)
-    if opened is None:
+    pairs = _brackets(line)
+    if not pairs:
         return [space + line]
-    start, stop = opened
+    start, stop = pairs[0] if line.startswith("def ") else pairs[-1]
     inside = line[start + 1 : stop]
-    parts = _split(inside)
     if len(space) + 4 + len(inside) <= WIDTH and not inside.endswith(","):
         return [space + line[: start + 1], f"{space}    {inside}", space + line[stop:]]
     lines = [space + line[: start + 1]]
-    for part in parts:
+    for part in _split(inside):
         lines += fitted(part + ",", indent + 4)
     return [*lines, space + line[stop:]]
 
 
-def _first_bracket(line: str) -> tuple[int, int] | None:
-    """As `_last_bracket`, of the first pair."""
-    return next(_brackets(line), None)
-
-
-def _last_bracket(line: str) -> tuple[int, int] | None:
-    """Where the last pair of brackets that is in no other begins and ends, if there is something in it."""
-    return max(_brackets(line), default=None)
-
-
-def _brackets(line: str) -> Iterator[tuple[int, int]]:
+def _brackets(line: str) -> list[tuple[int, int]]:
     """Where pairs of brackets that are in no other begin and end, if there is something in them."""
-    depth, start, quoted = 0, 0, ""
+    pairs, start = [], 0
+    for i, sign in _outermost(line):
+        if sign in "([{":
+            start = i
+        elif sign != "," and i > start + 1:
+            pairs.append((start, i))
+    return pairs
+
+
+def _split(inside: str) -> list[str]:
+    """What stands between the commas of a text that are in no brackets."""
+    parts, start = [], 0
+    for i, sign in _outermost(inside):
+        if sign == ",":
+            parts.append(inside[start:i].strip())
+            start = i + 1
+    last = inside[start:].strip()
+    return [*parts, last] if last else parts
+
+
+def _outermost(line: str) -> Iterator[tuple[int, str]]:
+    """The brackets and commas of a line that are in no brackets and not quoted, and where they are."""
+    depth, quoted = 0, ""
     for i, sign in enumerate(line):
         if quoted:
             quoted = "" if sign == quoted else quoted
@@ -188,29 +194,11 @@ def _brackets(line: str) -> Iterator[tuple[int, int]]:
             quoted = sign
         elif sign in "([{":
             if depth == 0:
-                start = i
+                yield i, sign
             depth += 1
         elif sign in ")]}":
             depth -= 1
-            if depth == 0 and i > start + 1:
-                yield start, i
-
-
-def _split(inside: str) -> list[str]:
-    """What stands between the commas of a text that are in no brackets."""
-    parts, depth, start, quoted = [], 0, 0, ""
-    for i, sign in enumerate(inside):
-        if quoted:
-            quoted = "" if sign == quoted else quoted
-        elif sign in "\"'":
-            quoted = sign
-        elif sign in "([{":
-            depth += 1
-        elif sign in ")]}":
-            depth -= 1
+            if depth == 0:
+                yield i, sign
         elif sign == "," and depth == 0:
-            parts.append(inside[start:i].strip())
-            start = i + 1
-    if inside[start:].strip():
-        parts.append(inside[start:].strip())
-    return parts
+            yield i, sign
