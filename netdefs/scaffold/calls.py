@@ -93,13 +93,7 @@ class Calls:
             names = [self.text.name(path[-1:]) if path else "None"]
             path = path[:-1]
 
-        def written(value: Arg) -> str:
-            if not isinstance(value, Name):
-                return self.text.of(value)
-            rest = _rest(value.path, item.path or ())
-            return self.text.name(value.path if rest is None else rest)
-
-        positional, named = _split(item.options, known, written)
+        positional, named = _split(item.options, known, lambda value: self._option(value, item.path or ()))
         arguments = [self.text.place(path, net), *inputs, *names, *positional, *named]
         return _call(item.block.rpartition(".")[2], arguments)
 
@@ -111,7 +105,7 @@ class Calls:
             net = net if net.endswith(")") else f"({net})"
         method = getattr(Network, item.function, None)
         known = inspect.signature(method).parameters if method is not None else {}
-        positional, named = _split(item.options, known, self.text.of)
+        positional, named = _split(item.options, known, lambda value: self._option(value, self.base))
         optional = "name" in known and known["name"].default is None
         name = [] if not path and optional and not positional else [self.text.name(path) if path else "None"]
         return _call(f"{net}.{item.function}", [*inputs, *name, *positional, *named])
@@ -120,6 +114,13 @@ class Calls:
 
     def _list(self, values: Sequence[Any]) -> str:
         return self.collected(values) or f"[{', '.join(map(self.text.of, values))}]"
+
+    def _option(self, value: Arg, base: Sequence[Any]) -> str:
+        """An option; a name relative to the place `base`."""
+        if not isinstance(value, Name):
+            return self.text.of(value)
+        rest = _rest(value.path, base)
+        return self.text.name(value.path if rest is None else rest)
 
     def _place(self, item: Call) -> tuple[str, tuple[Any, ...]]:
         """The scope that a call's path is below, the function's own or the network's, and the path from there."""

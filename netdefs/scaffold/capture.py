@@ -19,6 +19,7 @@ from netdefs.core.errors import NetdefsError
 from netdefs.core.optional import require
 from netdefs.core.torch_module import evaluating
 from netdefs.scaffold.batches import LARGE, SMALL, merge, of_size
+from netdefs.scaffold.choices import Choice, choices_of
 
 LONGEST = 120  # operations in a size: above it nobody would write it, and working with it takes minutes
 # Checks of sizes and types that a trace leaves behind; and switches that change no value.
@@ -86,6 +87,7 @@ class Captured:
         outputs: the structure that it returns, with the names of nodes.
         dynamic: which axes of the inputs are symbolic.
         batch: the symbols of batch sizes.
+        choices: what its code asked of height and width: it may go another way at other sizes.
     """
 
     module: Any
@@ -96,6 +98,7 @@ class Captured:
     outputs: Any
     dynamic: tuple[int, ...]
     batch: frozenset[Any]
+    choices: list[Choice]
 
 
 def capture(module: Any, inputs: Mapping[str, Any], open_sizes: bool = True) -> Captured:
@@ -235,7 +238,9 @@ def _captured(module: Any, exported: Any, inputs: Mapping[str, Any], axes: tuple
     flat = [arg for arg in result.args[0] if getattr(arg, "name", None) in kept]
     structure = require("torch.utils._pytree", "torch").tree_unflatten(flat, exported.call_spec.out_spec)
     _eliminate(graph, flat)
-    return Captured(module, graph, weights, constants, dict(zip(own, inputs, strict=True)), structure, axes, batch)
+    choices = choices_of([placeholders[name].meta["val"] for name in own])
+    names = dict(zip(own, inputs, strict=True))
+    return Captured(module, graph, weights, constants, names, structure, axes, batch, choices)
 
 
 def _eliminate(graph: Any, kept: Sequence[Any]) -> None:

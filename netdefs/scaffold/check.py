@@ -2,7 +2,7 @@
 
 import copy
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,7 @@ from netdefs.core.torch_module import evaluating
 from netdefs.debug import Report, compare
 from netdefs.engine import build
 from netdefs.export import to_onnx
+from netdefs.scaffold.choices import LARGER
 from netdefs.scaffold.inputs import Input, arrays
 from netdefs.scaffold.library import package
 from netdefs.scaffold.units import Gap
@@ -23,7 +24,6 @@ TOLERANCE = 1e-4  # relative, of outputs; and of every layer that is fed PyTorch
 FACTOR = 8  # times PyTorch's own rounding: another order of the same sums rounds as much
 BATCHES = (1, 2, 4)  # a dynamic batch as it is defined
 ANOTHER = 3  # and as it is run
-LARGER = ((32, 64), (64, 32), (128, 64))  # by how much other pictures are higher and wider: the first that can run
 GPU = "8.6"  # the compute capability to compile for
 SEED = 1  # of the inputs to compare on; weights were measured on others
 Say = Callable[[str], None]
@@ -101,16 +101,7 @@ def _check(
         say(f"Compiling {checked.variant}")
         _compile(checked, network)
     if 0 in dynamic:
-        size = _other_size(module, inputs) if 2 in dynamic else ()
-        try:
-            other = _define(draft, weights, checked.variant, inputs, BATCHES, size)
-        except NetworkError:
-            if not size:
-                raise
-            # PyTorch goes another way there, which a trace does not show: that it is refused is as it should be.
-            checked.notes.append(f"It is for this size only: {size[0]}x{size[1]} is refused.")
-            size = ()
-            other = _define(draft, weights, checked.variant, inputs, BATCHES)
+        other, size = _another(draft, weights, checked, inputs, _other_sizes(module, inputs) if 2 in dynamic else ())
         text = f"batch {ANOTHER}{f' of {size[0]}x{size[1]}' if size else ''}"
         say(f"Comparing {checked.variant} on {text}")
         given = tuple(arrays(inputs, ANOTHER, size, SEED).values())
@@ -196,8 +187,27 @@ def _compile(checked: Checked, network: Network) -> None:
         checked.compiled = f"TensorRT-RTX {network.trt.__version__} for compute capability {GPU}"
 
 
-def _other_size(module: Any, inputs: Mapping[str, Input]) -> tuple[int, ...]:
-    """Another height and width that PyTorch's module takes; () if there is none among those that are tried."""
+def _another(
+    draft: ModuleType,
+    weights: Mapping[str, Any],
+    checked: Checked,
+    inputs: Mapping[str, Input],
+    sizes: Iterable[tuple[int, int]],
+) -> tuple[Network, tuple[int, ...]]:
+    """The draft for any batch, at the first other size that it takes; and that size, () if there is none."""
+    refused = ""
+    for size in sizes:
+        try:
+            return _define(draft, weights, checked.variant, inputs, BATCHES, size), size
+        except NetworkError:  # as it should be where PyTorch goes another way, which a trace does not show
+            refused = f"{size[0]}x{size[1]}"
+    if refused:
+        checked.notes.append(f"It is for this size only: {refused} is refused.")
+    return _define(draft, weights, checked.variant, inputs, BATCHES), ()
+
+
+def _other_sizes(module: Any, inputs: Mapping[str, Input]) -> Iterator[tuple[int, int]]:
+    """Larger heights and widths, of those that are likely, that PyTorch's module takes."""
     torch = require("torch", "torch")
     pictures = [each.shape for each in inputs.values() if len(each.shape) == 4]
     for more in LARGER if pictures else ():
@@ -205,10 +215,9 @@ def _other_size(module: Any, inputs: Mapping[str, Input]) -> tuple[int, ...]:
         try:
             with torch.no_grad():
                 module(*(torch.from_numpy(array) for array in arrays(inputs, 1, size).values()))
-            return size
         except Exception:  # the module's own checks of sizes
             continue
-    return ()
+        yield size
 
 
 def _place(error: Exception, path: Path) -> str:

@@ -130,6 +130,8 @@ def _given(
             continue
         before = next((each for each in made if _hands_on(each, values, instances)), None)
         if before is not None:
+            if _outlives(value, before, turns[0]):
+                return None  # it would need two variables, and nobody would write such a loop
             handed[value] = before
         elif anywhere.isdisjoint(values):
             listed[value] = values
@@ -151,6 +153,12 @@ def _of_all(value: Value, instances: Sequence[Instance]) -> tuple[Value, ...]:
 def _hands_on(made: Value, given: Sequence[Value], instances: Sequence[Instance]) -> bool:
     """Whether every turn but the first is given what the one before made."""
     return _of_all(made, instances)[:-1] == tuple(given[1:])
+
+
+def _outlives(given: Value, made: Value, body: Sequence[Any]) -> bool:
+    """Whether a turn needs what it was given after it has made what it hands on in its place."""
+    at = next(i for i, item in enumerate(body) if made in item.results)
+    return any(given in list(item.values()) for item in body[at + 1 :])
 
 
 def _like(value: Value) -> Value:

@@ -98,6 +98,7 @@ class ModuleFile:
         if self.constants.numpy or self.constants.arrays:
             groups.append(["import numpy as np"])
         own: dict[str, set[str]] = {
+            **({"netdefs.core.errors": {"NetworkError"}} if "raise NetworkError(" in text else {}),
             "netdefs.core.network": {"Network"},
             "netdefs.core.preprocess": {"Decode", "IMAGENET" if "=IMAGENET" in text else "Preprocess"},
             "netdefs.core.scope": {"Tensor"},
@@ -136,6 +137,7 @@ class ModuleFile:
             *self._configuration(),
             *self._unused(),
             *self._further_inputs(),
+            *self._refusals(),
             *self._inner([*others, *body]),
             *body,
             *self._returns(writer.names),
@@ -181,6 +183,28 @@ class ModuleFile:
             else:
                 labels = ("",) * len(shape)
                 lines.append(f'    {name} = net.raw_input("{name}", {shape}, net.trt.{dtype}, {labels})')
+        return lines
+
+    def _refusals(self) -> list[str]:
+        """Refuses sizes at which PyTorch's module goes another way than it went when it was traced."""
+        asked: dict[str, dict[str, None]] = {}  # reason -> the conditions that it is given for
+        for variant in self.variants:
+            x = next((value for value in variant.root.inputs if value.hint == next(iter(self.inputs))), None)
+            if x is None:
+                continue
+            text = Text({x: "x"}, {}, {}, self.constants.text)
+            reason = f'f"This definition is for (N, {", ".join(map(str, self.shape[1:]))}), not {{tuple(x.shape)}}."'
+            for axis, size in enumerate(x.shape):
+                if axis > 1 and isinstance(size, int):
+                    asked.setdefault(reason, {})[f"x.shape[{axis}] != {size}"] = None
+            for choice in variant.captured.choices:
+                if (sides := choice.sides(x)) is not None:
+                    left, right = map(text.of, sides)
+                    reason = f'"PyTorch goes another way with such a size ({choice.where})."'
+                    asked.setdefault(reason, {})[f"{left} {choice.otherwise} {right}"] = None
+        lines = []
+        for reason, conditions in asked.items():
+            lines += [*_condition(list(conditions)), *fitted(f"raise NetworkError({reason})", 8)]
         return lines
 
     def _inner(self, lines: Sequence[str]) -> list[str]:
@@ -254,6 +278,14 @@ class ModuleFile:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _condition(either: Sequence[str]) -> list[str]:
+    """The line of an `if`, or the lines where that is too long."""
+    line = f"    if {' or '.join(either)}:"
+    if len(line) <= WIDTH:
+        return [line]
+    return ["    if (", f"        {either[0]}", *(f"        or {each}" for each in either[1:]), "    ):"]
 
 
 def _fitted_import(module: str, names: set[str]) -> list[str]:

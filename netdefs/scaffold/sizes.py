@@ -27,12 +27,18 @@ def resolve(size: Any, near: Iterable[Value]) -> Arg | None:
     near = list(near)
     if isinstance(size, int | float):
         return size
+    if size.is_number:
+        return _number(size)
     for value in near:
         for axis, each in enumerate(value.shape):
             if not isinstance(each, int) and each == size:
                 return Dim(value, axis)
     kind = type(size).__name__
-    parts = [_number(arg) if arg.is_number else resolve(arg, near) for arg in size.args]
+    if kind == "CeilToInt" and type(size.args[0]).__name__ == "IntTrueDiv":  # rounded up
+        upper, lower = size.args[0].args
+        part = resolve(upper + lower - 1, near)
+        return None if part is None else Math("//", part, resolve(lower, near))
+    parts = [resolve(arg, near) for arg in size.args]
     if not parts or any(part is None for part in parts):
         return None
     if kind in ("Add", "Mul"):

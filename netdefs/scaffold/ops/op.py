@@ -329,7 +329,8 @@ class Op:
         given = [value for value in values_in(list(self.arguments)) if value.kind == TENSOR]
         if leaf and len(given) == 1 and given[0].maker:
             base = given[0].maker
-            place = (*base[:-1], f"{base[-1]}.{function_of(self.node)}")
+            word = function_of(self.node)
+            place = (*base, word) if "@" in base[-1] else (*base[:-1], f"{base[-1]}.{word}")
             if names.reserve(place):
                 return place, False
         if leaf:

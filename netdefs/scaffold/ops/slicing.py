@@ -164,14 +164,14 @@ def _stack(op: Op) -> Value:
 @lowers("aten._pad_circular.default", "aten._pad_enum.default")
 def _pad(op: Op) -> Value:
     x: Value = op["self"]
-    if op.shape == x.shape:
+    padding = op.sizes(op.given["pad" if "pad" in op.given else "padding"])
+    if not any(padding):  # not by the shape: what is cut off on one side may be added on the other
         return x
     word = str(op.node.target).split(".")[1]
     known = {"reflection": "reflect", "replication": "replicate", "_pad_circular": "circular"}
     mode = next((known[start] for start in known if word.startswith(start)), op.given.get("mode", "constant"))
     if not isinstance(mode, str):
         mode = ("constant", "reflect", "replicate", "circular")[mode]
-    padding = op.sizes(op.given["pad" if "pad" in op.given else "padding"])
     while len(padding) > 2 and all(isinstance(n, int) and n == 0 for n in padding[-2:]):
         padding = padding[:-2]
     options: dict[str, Arg] = {} if mode == "constant" else {"mode": mode}
