@@ -223,7 +223,8 @@ def measure(name: str, site: str | None, keep: str | None) -> dict[str, Any]:
             return {**found, "exported": True, "reason": f"{type(error).__name__}: {error}"}
     (checked,) = verdict.variants
     found |= {"exported": True, "written": True, "clean": verdict.clean, "compiled": bool(checked.compiled)}
-    found |= {"lines": verdict.lines, "layers": verdict.layers, "error": checked.error, "also": checked.also}
+    found |= {"lines": verdict.lines, "layers": verdict.layers, "error": checked.error, "rounding": checked.rounding}
+    found |= {"also": checked.also}
     return {**found, "reason": " ".join(checked.problems)[:600], "memory": peak()}
 
 

@@ -94,7 +94,7 @@ def _check(
     checked.report = report = compare(network, module, given, tolerance=TOLERANCE)
     outputs = _outputs(network)
     checked.error = max((row.chained.relative for row in report.rows if row.name in outputs and row.chained), default=0)
-    if wrong := _wrong(report, outputs, module, given):
+    if wrong := _wrong(checked, report, outputs, module, given):
         checked.problems.append(wrong)
         return
     if compiles:
@@ -106,7 +106,7 @@ def _check(
         say(f"Comparing {checked.variant} on {text}")
         given = tuple(arrays(inputs, ANOTHER, size, SEED).values())
         report = compare(other, module, given, tolerance=TOLERANCE, mode="chained")
-        if wrong := _wrong(report, _outputs(other), module, given):
+        if wrong := _wrong(checked, report, _outputs(other), module, given):
             checked.problems.append(f"With {text}: {wrong}")
         else:
             checked.also.append(text)
@@ -144,7 +144,7 @@ def _outputs(network: Network) -> list[str]:
     return [definition.get_output(i).name for i in range(definition.num_outputs)]
 
 
-def _wrong(report: Report, outputs: Sequence[str], module: Any, given: Sequence[Any]) -> str:
+def _wrong(checked: Checked, report: Report, outputs: Sequence[str], module: Any, given: Sequence[Any]) -> str:
     """What a comparison says is wrong; empty if nothing is.
 
     Outputs must agree, and every layer that is fed PyTorch's values: what rounding adds up to on the way to layers
@@ -159,8 +159,10 @@ def _wrong(report: Report, outputs: Sequence[str], module: Any, given: Sequence[
         return report.verdict
     if not all(row.ok for row in compared):
         worst = max(row.chained.relative for row in compared if row.chained is not None)
-        if not worst <= FACTOR * _rounding(module, given):
+        rounding = _rounding(module, given)
+        if not worst <= FACTOR * rounding:
             return report.verdict
+        checked.rounding = max(checked.rounding, rounding)
     return report.weights.text if report.weights.status == "different" else ""
 
 

@@ -11,6 +11,7 @@ from netdefs.scaffold.program import Arg, Value
 from netdefs.scaffold.sizes import resolve
 
 LARGER = ((32, 64), (64, 32), (128, 64))  # by how much other pictures are higher and wider: sizes that are likely
+OTHERS = (*LARGER, (1, 1), (2, 2), (4, 4), (8, 8), (16, 16), (-8, -8))  # and some that are not
 OWN = Path(__file__).parents[1]
 
 
@@ -38,7 +39,7 @@ class Choice:
 
 
 def choices_of(inputs: Sequence[Any]) -> list[Choice]:
-    """What a module's own code, not torch's, asked of height and width, if the answer differs for a larger picture.
+    """What a module's own code, not torch's, asked of height and width, if the answer differs for other pictures.
 
     Args:
         inputs: the fake tensors that the trace was made with.
@@ -47,7 +48,7 @@ def choices_of(inputs: Sequence[Any]) -> list[Choice]:
     if not sizes:
         return []
     environment = sizes[0].node.shape_env
-    likely = list(_likely(inputs, environment))
+    others = list(_others(inputs, environment))
     symbols = set().union(*(n.node.expr.free_symbols for n in sizes))
     found: dict[Choice, None] = {}
     for guard in environment.guards:
@@ -55,19 +56,19 @@ def choices_of(inputs: Sequence[Any]) -> list[Choice]:
         where = _asked(guard.sloc.framework_loc)
         if not where or not getattr(holds, "is_Relational", False) or not holds.free_symbols <= symbols:
             continue
-        if not all(holds.subs(other) for other in likely):
+        if not all(holds.subs(other) for other in others):
             found[Choice(holds, where)] = None
     return list(found)
 
 
-def _likely(inputs: Iterable[Any], environment: Any) -> Iterable[dict[Any, int]]:
-    """Larger pictures: symbol -> its size."""
-    for more in LARGER:
+def _others(inputs: Iterable[Any], environment: Any) -> Iterable[dict[Any, int]]:
+    """Pictures of other sizes: symbol -> its size."""
+    for more in OTHERS:
         sizes: dict[Any, int] = {}
         for each in inputs:
-            for n, larger in zip(each.shape[2:], more, strict=False):
+            for n, change in zip(each.shape[2:], more, strict=False):
                 if hasattr(n, "node") and n.node.expr.is_symbol:
-                    sizes[n.node.expr] = int(environment.backed_var_to_val[n.node.expr]) + larger
+                    sizes[n.node.expr] = int(environment.backed_var_to_val[n.node.expr]) + change
         yield sizes
 
 

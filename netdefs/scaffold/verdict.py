@@ -17,6 +17,8 @@ class Checked:
         layers: how many layers the network has.
         report: every layer against PyTorch's; None if the network can't even be defined or run.
         error: the largest relative error of an output, fed by its own predecessors; None likewise.
+        rounding: how far PyTorch's own outputs in float32 are from those in float64, where outputs may be off for it
+            alone; else 0.
         also: further inputs that it agrees on, in words.
         compiled: what compiled it, in words; empty if nothing did.
         problems: what is wrong.
@@ -27,6 +29,7 @@ class Checked:
     layers: int = 0
     report: Report | None = dataclasses.field(default=None, repr=False)
     error: float | None = None
+    rounding: float = 0.0
     also: list[str] = dataclasses.field(default_factory=list)
     compiled: str = ""
     problems: list[str] = dataclasses.field(default_factory=list)
@@ -42,6 +45,8 @@ class Checked:
                 f"all {len(self.report.rows)} comparable layers and outputs agree with PyTorch's{also}; the largest "
                 f"error of an output is {self.error or 0.0:.1e}."
             )
+        if not self.problems and self.rounding:
+            said.append(f"That is rounding that adds up: PyTorch's own float32 is {self.rounding:.1e} off its float64.")
         if self.compiled:
             said.append(f"Compiled by {self.compiled}.")
         return " ".join([*said, *self.notes])
@@ -54,6 +59,7 @@ class Checked:
             "layers": self.layers,
             "compared": len(self.report.rows) if self.report is not None else 0,
             "error": self.error,
+            "rounding": self.rounding,
             "also": self.also,
             "compiled": self.compiled,
             "problems": self.problems,

@@ -59,6 +59,33 @@ class Levels(nn.Module):
         return [head(x).sigmoid() for head, x in zip(self.head, maps, strict=True)]
 
 
+class Crossed(nn.Module):
+    """Two turns of the same statements, of which the second is given what the first was given, after what it made."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+        self.second = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+
+    def forward(self, x):
+        y = torch.tanh(x)
+        for first, second in zip(self.first, self.second, strict=True):
+            made = first(x).sin()
+            x, y = second(y).cos(), made
+        return x * y
+
+
+class Again(nn.Module):
+    """Calls parts of a chain a second time: a convolution, and what has no weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.GELU()))
+
+    def forward(self, x):
+        return self.parts[1](self.parts(x)).mean((2, 3))
+
+
 def body(**modules):
     """The lines of a draft from the body of `define` on; all of its variants give what PyTorch's modules do."""
     torch.manual_seed(0)
@@ -128,6 +155,16 @@ def test_what_is_kept_of_every_turn():
     loops = [line.strip() for line in lines if line.strip().startswith("for ")]
     assert len(loops) >= 2 and any("enumerate(outs)" in loop for loop in loops)
     assert sum(".append(" in line for line in lines) >= 2 and sum("lateral." in line for line in lines) == 1
+
+
+def test_what_a_turn_was_given_is_not_overwritten():
+    lines, _ = body(net=Crossed())
+    assert sum("net.conv(" in line for line in lines) == 6  # a loop would need a variable more
+
+
+def test_parts_that_are_called_again():
+    lines, _ = body(net=Again())
+    assert any(".call(1)" in line and ".gelu(" in line for line in lines)
 
 
 def test_two_turns_that_differ_are_two_lines():
