@@ -13,7 +13,6 @@ from netdefs.core.blocks import conv_bn_relu
 from netdefs.core.errors import NetworkError
 from netdefs.core.network import Network
 from netdefs.core.preprocess import Decode, Preprocess
-from netdefs.core.recurrent import lstm
 from netdefs.core.scope import Tensor
 from netdefs.core.zoo import Model, config_of
 
@@ -82,7 +81,7 @@ def convolutions(net: Network, x: Tensor, eps: float) -> Tensor:
 
 def recurrent(net: Network, x: Tensor, hidden: int, out: int) -> Tensor:
     """A bidirectional LSTM, and a linear layer for each of its steps: (T, N, C) -> (T, N, out)."""
-    x = lstm(net, x, "rnn", hidden, bidirectional=True)
+    x = net.lstm(x, "rnn", hidden, bidirectional=True)
     rows = net.linear(net.flatten(x, "rows", end_dim=1), "embedding", out)  # upstream has it on (T * N, ...)
     return net.reshape(rows, None, (0, 0, out), like=x)
 

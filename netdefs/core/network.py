@@ -14,6 +14,7 @@ from netdefs.core.layers.deformable import Deformable
 from netdefs.core.layers.einsum import Einsum
 from netdefs.core.layers.linear import Linear
 from netdefs.core.layers.normalization import Normalization
+from netdefs.core.layers.recurrent import Recurrent
 from netdefs.core.layers.reductions import Reductions
 from netdefs.core.layers.resampling import Resampling
 from netdefs.core.layers.windows import Windows
@@ -34,6 +35,7 @@ class Network(
     Linear,
     Attention,
     Normalization,
+    Recurrent,
     Reductions,
     Resampling,
     Einsum,

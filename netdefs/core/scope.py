@@ -20,6 +20,8 @@ Layer = Any  # trt.ILayer
 Self = TypeVar("Self", bound="Scope")
 
 IntPair = int | tuple[int, int]
+IntTriple = int | tuple[int, int, int]
+IntSides = int | tuple[int, ...]  # for height and width, or for depth, height and width
 
 # A size that is known only at run time: `Size(axis, factor)` is the input's size along `axis`, times `factor`.
 Size = tuple[int, int]
@@ -235,6 +237,16 @@ def pair(value: IntPair) -> tuple[int, int]:
     if len(both) != 2 or not all(isinstance(n, int | np.integer) for n in both):
         raise NetworkError(f"A size for height and width is an int or a pair of ints, not {value!r}.")
     return int(both[0]), int(both[1])
+
+
+def each_side(value: IntSides, count: int) -> tuple[int, ...]:
+    """An int as so many: PyTorch's rule for height and width, with a depth in front of them if they are three."""
+    if count == 2:
+        return pair(value)  # type: ignore[arg-type]
+    sides = tuple(value) if isinstance(value, tuple | list) else (value,) * count
+    if len(sides) != count or not all(isinstance(n, int | np.integer) for n in sides):
+        raise NetworkError(f"A size for depth, height and width is an int or three of them, not {value!r}.")
+    return tuple(int(n) for n in sides)
 
 
 def configure(layer: Layer | None, **attributes: Any) -> None:

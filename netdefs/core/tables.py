@@ -66,6 +66,69 @@ def shifted_window_mask(
     return np.where(places[:, :, None] == places[:, None], 0.0, value).astype(np.float32)
 
 
+def antialias_matrix(
+    n: int, count: int, mode: str = "bilinear", align_corners: bool = False, scale_factor: float | None = None
+) -> np.ndarray:
+    """What `F.interpolate` with antialias multiplies n values by to make `count` of them: (count, n), float32.
+
+    Each row is a triangle ("bilinear") or a piece of cubics ("bicubic"), wider by the step between results where that
+    is more than one value, and of sum 1. It is computed in single precision where PyTorch does so: in large pictures
+    the rounding of where rows lie can be seen.
+
+    Args:
+        n: how many values there are.
+        count: how many are asked for.
+        mode: "bilinear" or "bicubic".
+        align_corners: changes only the step between results: with antialias PyTorch does not move the first one.
+        scale_factor: what PyTorch was given instead of a size; the step is its inverse.
+
+    Raises:
+        ValueError: it is another mode.
+    """
+    if mode not in ("bilinear", "bicubic"):
+        raise ValueError(f"mode={mode!r}: with antialias it is 'bilinear' or 'bicubic'.")
+    single = np.float32
+    if align_corners:
+        step = single(n - 1) / single(count - 1) if count > 1 else single(0)
+    else:
+        step = single(1 / scale_factor) if scale_factor else single(n) / single(count)
+    wide = max(step, single(1))
+    reach = single((1 if mode == "bilinear" else 2) * wide)
+    centre = ((np.arange(count)[:, None] + 0.5) * float(step)).astype(single)
+    places = np.arange(n, dtype=single)
+    first, end = ((each.astype(float) + 0.5).astype(int) for each in (centre - reach, centre + reach))
+    away = ((places - centre).astype(float) + 0.5) * float(single(1) / wide)
+    found = np.where((places >= first) & (places < end), _bump(np.abs(away).astype(single), mode), single(0))
+    total = found.sum(axis=1, keepdims=True)
+    return found / np.where(total == 0, single(1), total)
+
+
+def antialiased(
+    x: np.ndarray,
+    size: tuple[int, int],
+    mode: str = "bilinear",
+    align_corners: bool = False,
+    scale_factor: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """`F.interpolate` with antialias, of an array (..., H, W): (..., *size). Arguments as of `antialias_matrix`."""
+    for axis, count in ((-1, size[1]), (-2, size[0])):
+        if count != x.shape[axis]:  # PyTorch does nothing to an axis that keeps its size, whatever the factor
+            factor = scale_factor[axis] if scale_factor else None
+            matrix = antialias_matrix(x.shape[axis], count, mode, align_corners, factor)
+            x = x @ matrix.T if axis == -1 else matrix @ x
+    return x
+
+
+def _bump(away: np.ndarray, mode: str) -> np.ndarray:
+    """The weight of values that lie so many steps, 0 or more, from the centre: a triangle, or cubics with a = -0.5."""
+    if mode == "bilinear":
+        return np.maximum(1 - away, 0)
+    a = np.float32(-0.5)
+    inner = ((a + 2) * away - (a + 3)) * away * away + 1
+    outer = ((away - 5) * away + 8) * away * a - 4 * a
+    return np.where(away < 1, inner, np.where(away < 2, outer, 0)).astype(np.float32)
+
+
 def _differences(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """How far each place of a window lies below, and to the right of, each other one."""
     rows, columns = (each.reshape(-1) for each in np.indices((height, width)))

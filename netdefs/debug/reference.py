@@ -81,7 +81,7 @@ class Reference:
             ) from error
         operations, order = survey.operations()
         self._repeated = _repeated(survey.modules)
-        self._parts = {name: part for name, (part, _) in operations.items()}
+        self._parts = {**{name: part for name, (part, _) in operations.items()}, **survey.mains}
         seen = {name: seen for name, (_, seen) in operations.items()}
         found = {}
         for label, value in returned_values(output).items():

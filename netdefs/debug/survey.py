@@ -6,7 +6,10 @@ from typing import Any
 from netdefs.core.optional import require
 from netdefs.debug.names import Made, named
 from netdefs.debug.scan import Call, Part, Seen, Who, items_of, parts_of
-from netdefs.debug.watch import Origins, is_tensor, is_torchs
+from netdefs.debug.watch import Origins, is_recurrent, is_tensor, is_torchs
+
+
+FIRST = "0"  # the first part of what a module returns
 
 
 class Survey:
@@ -18,11 +21,13 @@ class Survey:
     Attributes:
         modules: those that ran, in the order in which they finished.
         origins: who returned which tensor.
+        mains: of modules that return states as well, as an LSTM does: what has the module's name.
     """
 
     def __init__(self, module: Any) -> None:
         self.modules: dict[str, Seen] = {}
         self.origins = Origins()
+        self.mains: dict[str, Part] = {}
         self._names = {name for name, _ in module.named_modules(remove_duplicate=False)}
         self._layers = {name for name, child in module.named_modules() if is_torchs(child)}
         self._parts: dict[str, dict[str, Seen]] = {}
@@ -43,8 +48,12 @@ class Survey:
         self._events += 1
         self._finished[who] = self._events
         if isinstance(who, str):
-            self._module(who, called, output)
             parts = _parts(output, "")
+            if is_recurrent(called) and FIRST in parts:
+                self.mains[who] = Part(who, FIRST)
+                del parts[FIRST]
+                output = output[0]
+            self._module(who, called, output)
             if parts:
                 self._parts[who] = parts
         else:

@@ -195,6 +195,11 @@ def is_torchs(module: Any) -> bool:
     return type(module).__module__.startswith("torch.nn.")
 
 
+def is_recurrent(module: Any) -> bool:
+    """Whether a module is an LSTM, GRU or RNN of PyTorch's, which returns its states behind its result."""
+    return isinstance(module, require("torch", "torch").nn.RNNBase)
+
+
 def _has_state(module: Any) -> bool:
     state = any(True for _ in [*module.parameters(recurse=False), *module.buffers(recurse=False)])
     return is_torchs(module) and state

@@ -13,12 +13,14 @@ from netdefs.scaffold.text import Text
 
 # Options that need no keyword where they have no default.
 POSITIONAL = (
-    {"out_channels", "out_features", "squeeze_channels", "channels", "weight", "bias"}
+    {"out_channels", "out_features", "hidden_size", "squeeze_channels", "channels", "weight", "bias"}
     | {"shape", "dims", "size", "split_size", "value"}
     | {"repeats", "areas", "nested"}
 )
 # A power of simple operands, which ruff writes without spaces.
 POWER = re.compile(r"(?<![\w.)\]])(-?[\w.]+) \*\* (-?[\w.]+)(?![\w.(\[])")
+
+CALL = re.compile(r"[\w.]+\(")  # a template that begins with the call of a function
 
 
 class Calls:
@@ -72,8 +74,8 @@ class Calls:
 
     def _array(self, item: Call, inputs: list[str]) -> str:
         options = {key: self.text.of(value) for key, value in item.options.items()}
-        self.constants.numpy |= "np." in item.function
-        if not item.function.startswith("np."):
+        self.constants.imports(item.function)
+        if not CALL.match(item.function):
             inputs = [each if _is_simple(each) else f"({each})" for each in inputs]
         return POWER.sub(r"\1**\2", item.function.format(*inputs, **options))
 

@@ -20,6 +20,7 @@ from netdefs.core.optional import require
 from netdefs.core.torch_module import evaluating
 from netdefs.scaffold.batches import LARGE, SMALL, merge, of_size
 from netdefs.scaffold.choices import Choice, choices_of
+from netdefs.scaffold.states import leave_zeros_out
 
 LONGEST = 120  # operations in a size: above it nobody would write it, and working with it takes minutes
 # Checks of sizes and types that a trace leaves behind; and switches that change no value.
@@ -219,6 +220,7 @@ def _captured(module: Any, exported: Any, inputs: Mapping[str, Any], axes: tuple
         if any(word in str(node.target) for word in IGNORED) and not node.users:
             graph.erase_node(node)
     _rename_in_place(graph)
+    leave_zeros_out(graph)
     weights, constants, own = {}, {}, []
     state = set(module.state_dict(keep_vars=True))
     for spec in signature.input_specs:

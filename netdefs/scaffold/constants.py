@@ -33,8 +33,7 @@ class Constants:
         """The text of an array: an expression, or where it is in the .npz."""
         found = expression(array)
         if found is not None:
-            self.numpy |= "np." in found
-            self.used |= {f"tables.{name}" for name in _functions() if f"{name}(" in found}
+            self.imports(found)
             return found
         for name, other in self.arrays.items():
             if other.dtype == array.dtype and np.array_equal(other, array):
@@ -42,6 +41,11 @@ class Constants:
         name = f"constant_{len(self.arrays) + 1}"
         self.arrays[name] = array
         return f'ARRAYS["{name}"]'
+
+    def imports(self, text: str) -> None:
+        """Notes what an expression, or the template of one, needs to be imported."""
+        self.numpy |= "np." in text
+        self.used |= {f"tables.{name}" for name in _functions() if f"{name}(" in text}
 
 
 def expression(array: Any) -> str | None:

@@ -10,6 +10,7 @@ from netdefs.scaffold.capture import Captured
 from netdefs.scaffold.constants import Constants
 from netdefs.scaffold.program import Arg, Call, Cond, Function, Loop, Raw, Unit, Value
 from netdefs.scaffold.signatures import docstring, input_names, letters, signature
+from netdefs.scaffold.sizes import resolve
 from netdefs.scaffold.statements import Lines
 from netdefs.scaffold.text import WIDTH, Text, fitted
 from netdefs.scaffold.units import Gap
@@ -175,15 +176,29 @@ class ModuleFile:
     def _further_inputs(self) -> list[str]:
         """The inputs after the first, which `define` is not given but adds."""
         lines = []
-        for name, tensor in list(self.inputs.items())[1:]:
-            shape = (-1, *tensor.shape[1:])
-            dtype = str(tensor.dtype).removeprefix("torch.")
+        modules = {path for each in self.variants for path, _ in each.module.named_modules()}
+        first, *further = self.inputs
+        for name in further:
+            label = f"{name}_input" if name in modules else name  # layers have the modules' names
+            shape = f"({', '.join(['-1', *self._sizes_of(name, first)])})"
+            dtype = str(self.inputs[name].dtype).removeprefix("torch.")
             if dtype == "float32":
-                lines.append(f'    {name} = net.input("{name}", {shape})')
+                call = f'net.input("{label}", {shape})'
             else:
-                labels = ("",) * len(shape)
-                lines.append(f'    {name} = net.raw_input("{name}", {shape}, net.trt.{dtype}, {labels})')
+                labels = ("",) * self.inputs[name].dim()
+                call = f'net.raw_input("{label}", {shape}, net.trt.{dtype}, {labels})'
+            lines += fitted(f"{name} = {call}", 4)
         return lines
+
+    def _sizes_of(self, name: str, first: str) -> list[str]:
+        """The sizes of an input behind the batch: those that follow from the first input's are told from these."""
+        values = {value.hint: value for value in self.variants[0].root.inputs}
+        sizes: list[Any] = list(self.inputs[name].shape[1:])
+        if not {name, first} <= set(values):
+            return [str(size) for size in sizes]
+        text = Text({values[first]: "x"}, {}, {}, self.constants.text)
+        told = (resolve(size, [values[first]]) for size in values[name].shape[1:])
+        return [text.of(size if found is None else found) for size, found in zip(sizes, told, strict=True)]
 
     def _refusals(self) -> list[str]:
         """Refuses sizes at which PyTorch's module goes another way than it went when it was traced."""

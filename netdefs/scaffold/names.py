@@ -14,6 +14,7 @@ FUNCTIONS = {
     **dict.fromkeys(("upsample_nearest1d", "upsample_nearest2d", "upsample_linear1d"), "interpolate"),
     **dict.fromkeys(("upsample_bilinear2d", "upsample_bicubic2d"), "interpolate"),
     **dict.fromkeys(("_upsample_nearest_exact1d", "_upsample_nearest_exact2d"), "interpolate"),
+    **dict.fromkeys(("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"), "interpolate"),
     **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d", "_pad_circular"), "pad"),
     "hardtanh": "relu6",
     "_unsafe_view": "reshape",
@@ -32,7 +33,9 @@ FUNCTIONS = {
     "native_group_norm": "group_norm",
     "_fused_rms_norm": "rms_norm",
     "max_pool2d_with_indices": "max_pool2d",
+    "max_pool3d_with_indices": "max_pool3d",
     "_adaptive_avg_pool2d": "adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d": "adaptive_avg_pool3d",
     "_scaled_dot_product_flash_attention_for_cpu": "scaled_dot_product_attention",
 }
 

@@ -24,12 +24,15 @@ from netdefs.scaffold.program import (
     Value,
     eaches,
     mapped,
+    same_constant,
 )
 from netdefs.scaffold.unify import Instance, Mismatch
 
 # What an option of a layer is called as an argument of a function.
 WORDS = {"out_channels": "channels", "out_features": "features", "num_groups": "groups", "count": "blocks"}
 USUAL = {"stride": 1, "dilation": 1, "groups": 1, "padding": 0, "bias": True}
+# Options that never follow from another one, even if the numbers say so.
+APART = ("count", "repeats", "stride", "kernel", "dilation", "padding")
 MISSING = object()
 
 
@@ -39,6 +42,7 @@ class Parameters:
     def __init__(self, instances: Sequence[Instance], taken: Sequence[str]) -> None:
         self.instances = instances
         self.columns: dict[str, tuple[Any, ...]] = {}
+        self.keys: dict[str, str] = {}  # which option an argument was made for
         self.steady = True  # whether shapes are the same in every turn of the loops around
         self.taken = {"net", "x", *taken}
 
@@ -113,22 +117,42 @@ class Parameters:
         whole = all(isinstance(value, Column) for value in here)
         if any(isinstance(value, Column) for value in here) and not whole:
             raise Mismatch
-        name = self._shared(column)
+        name = self._shared(column, key)
         if name is None:
-            told = _are_numbers(here) and (self._from_shape(here, at, key, given) or self._from_argument(here, at))
+            told = self._told(here, at, key, given) if _are_numbers(here) else self._tuple(here, at, key, given)
             if told:
                 return told
             name = self._name(WORDS.get(key, key), word, whole)
-            self.columns[name] = column
+            self.columns[name], self.keys[name] = column, key
         return Each(Param(name), here[0].turn) if whole else Param(name)
 
-    def _shared(self, column: Sequence[Any]) -> str | None:
+    def _shared(self, column: Sequence[Any], key: str) -> str | None:
         """The argument that is the same wherever both are needed; None if there is none."""
         for name, other in self.columns.items():
+            if self.keys[name] != key and not {self.keys[name], key}.isdisjoint(APART):
+                continue
             if (joined := _joined(column, other)) is not None:
                 self.columns[name] = joined
                 return name
         return None
+
+    def _told(self, here: Sequence[int], at: Sequence[int], key: str, given: Value | None) -> Arg:
+        """A number as it can be told from a shape or from an argument; None if it can't be."""
+        return self._from_shape(here, at, key, given) or self._from_argument(here, at, key)
+
+    def _tuple(self, here: Sequence[Any], at: Sequence[int], key: str, given: Value | None) -> Arg:
+        """A tuple of numbers that are the same, or can all be told; None if that is not so."""
+        if not all(isinstance(each, tuple) and len(each) == len(here[0]) for each in here):
+            return None
+        made = []
+        for numbers in zip(*here, strict=True):
+            if all(same_constant(number, numbers[0]) for number in numbers):
+                made.append(numbers[0])
+            elif _are_numbers(numbers) and min(numbers) > 0 and (told := self._told(list(numbers), at, key, given)):
+                made.append(told)
+            else:
+                return None
+        return tuple(made)
 
     def _from_shape(self, here: Sequence[int], at: Sequence[int], key: str, given: Value | None) -> Arg:
         """The channels of a value, or a multiple of them; None if the numbers are neither."""
@@ -146,11 +170,17 @@ class Parameters:
                 return Math(factor[0], Dim(given, axis), factor[1])
         return None
 
-    def _from_argument(self, here: Sequence[int], at: Sequence[int]) -> Arg:
-        """A multiple of another argument; None if the numbers are of none."""
+    def _from_argument(self, here: Sequence[int], at: Sequence[int], key: str) -> Arg:
+        """Another argument, or a multiple of one; None if the numbers are of none."""
+        if key in APART:
+            return None
         for name, other in self.columns.items():
             theirs = [other[k] for k in at]
-            if _are_numbers(theirs) and (factor := _ratio(here, theirs)) is not None:
+            if not _are_numbers(theirs):
+                continue
+            if theirs == here:
+                return Param(name)
+            if (factor := _ratio(here, theirs)) is not None:
                 return Math(factor[0], Param(name), factor[1])
         return None
 

@@ -273,7 +273,11 @@ class Lines:
 
     def _variable(self, item: Call, value: Value) -> str:
         """The variable that a statement's result is assigned to."""
-        name = self.forced.get(value) or self._reusable(item, value) or self._fresh(self._word(value, item.path))
+        if len(item.results) > 1 and not self.uses.get(value) and value not in self.forced:
+            return "_"
+        layers = isinstance(item.function, str) and value is not item.results[0]  # further results have their own word
+        word = self._word(value, None if layers else item.path)
+        name = self.forced.get(value) or self._reusable(item, value) or self._fresh(word)
         self.names[value] = name
         self.bound[name] = value
         return name

@@ -101,8 +101,8 @@ def test_tensorrt_rtx_compiles_it(precision):
         ),
         (lambda net, x: net.avg_pool(x, "y", 2, divisor_override=0), "y: divisor_override is not to be 0"),
         (
-            lambda net, x: net.max_pool(net.unsqueeze(x, "u", 1), "y", 2),
-            r"y: this pools \(N, C, H, W\) and \(N, C, L\)",
+            lambda net, x: net.max_pool(net.flatten(x, "f", 1), "y", 2),
+            r"y: this pools \(N, C, H, W\), \(N, C, D, H, W\) and \(N, C, L\), not 'f'",
         ),
         (
             lambda net, x: net.avg_pool(x, "y", 3, 2, ceil_mode=True, divisor_override=3),

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 import netdefs
 from netdefs.core.errors import NetworkError
+from netdefs.core.tables import antialiased
 from tests.core.against_torch import case, check, network, run, values
 
 ROW, PICTURE = (2, 3, 10), (1, 2, 45, 50)
@@ -56,6 +57,25 @@ CASES = [
     resize(PICTURE, scale_factor=(1.4, 2.3), mode="bilinear", align_corners=True),
     resize(PICTURE, scale_factor=0.7, mode="bicubic"),
     resize(PICTURE, size=(27, 81)),
+    *[
+        resize(PICTURE, antialias=True, **options)
+        for options in (
+            {"size": (20, 30), "mode": "bilinear"},
+            {"size": (20, 71), "mode": "bicubic"},
+            {"size": (45, 13), "mode": "bicubic"},
+            {"size": (91, 50), "mode": "bilinear"},
+            {"size": (45, 50), "mode": "bilinear"},
+            {"scale_factor": 0.5, "mode": "bilinear"},
+            {"scale_factor": (1.4, 0.23), "mode": "bicubic"},
+            {"scale_factor": (0.7, 1.7), "mode": "bicubic", "align_corners": True},
+        )
+    ],
+    case(
+        "upsample-antialias-like",
+        lambda net, x: net.upsample(net.max_pool(x, "p", kernel=2), "y", size=x, mode="bicubic", antialias=True),
+        lambda x, w: F.interpolate(F.max_pool2d(x, 2), x.shape[2:], mode="bicubic", antialias=True),
+        PICTURE,
+    ),
     case(
         "upsample-1d-like",
         lambda net, x: net.upsample(net.max_pool(x, "p", kernel=2), "y", size=x),
@@ -96,6 +116,27 @@ def test_nearest_sizes_like_pytorch():
         np.testing.assert_array_equal(run(network(partial(define, mode=mode), x.shape), x), expected.numpy())
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_antialias_of_arrays(mode):
+    """Sizes up and down, among them those where PyTorch's rounding to single precision can be seen."""
+    for height, width, size in ((14, 14, (16, 12)), (561, 40, (363, 41)), (7, 300, (7, 299)), (224, 160, (3, 224))):
+        x = values((2, height, width))
+        for options in ({}, {"align_corners": True}, {"scale_factor": (1.37, 0.61)}):
+            given = {"size": size, **options} if "scale_factor" not in options else options
+            expected = F.interpolate(torch.from_numpy(x)[None], mode=mode, antialias=True, **given).numpy()[0]
+            got = antialiased(x, expected.shape[1:], mode, **options)
+            assert got.dtype == np.float32
+            assert np.linalg.norm(got - expected) < 1e-6 * np.linalg.norm(expected)
+
+
+def test_antialias_in_integers_is_done_in_floating_point():
+    net = netdefs.Network(precision="int8")
+    x = net.input("x", (1, 3, 8, 8))
+    net.finish(net.output(net.upsample(x, "y", size=(5, 4), mode="bicubic", antialias=True), "result"))
+    kinds = [net.definition.get_layer(i).type.name for i in range(net.definition.num_layers)]
+    assert kinds.count("MATRIX_MULTIPLY") == 2 and "QUANTIZE" not in kinds
+
+
 def test_grid_sample_of_arrays():
     grid = values((2, 4, 3, 2))
     x = values((2, 3, 5, 7))
@@ -122,10 +163,11 @@ def test_tensorrt_rtx_compiles_it(precision):
     def define(net, x):
         row = net.upsample(net.flatten(x, "f", 2), "row", scale_factor=1.7, mode="linear")
         grid = net.reshape(net.slice(row, "s", 2, 0, 24), "r", (-1, 9, 4, 2))
-        return net.upsample(net.grid_sample(x, grid, "g", "bicubic", "reflection"), "y", scale_factor=(1.4, 2.3))
+        y = net.upsample(net.grid_sample(x, grid, "g", "bicubic", "reflection"), "up", scale_factor=(1.4, 2.3))
+        return net.upsample(y, "y", size=(7, 5), mode="bicubic", antialias=True)
 
     net = network(define, ((1, 2, 4), 3, 5, 7), precision=precision)
-    assert netdefs.build(net, target="tensorrt_rtx").outputs["result"].shape == (-1, 3, 12, 9)
+    assert netdefs.build(net, target="tensorrt_rtx").outputs["result"].shape == (-1, 3, 7, 5)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +184,15 @@ def test_tensorrt_rtx_compiles_it(precision):
         ),
         (lambda net, x: net.upsample(x, "y", size=0), "y: size=0 is to be a positive number"),
         (lambda net, x: net.upsample(x, "y"), "y: give either scale_factor or size"),
+        (lambda net, x: net.upsample(x, "y", 2, antialias=True), "y: antialias is for .* not 'nearest'"),
+        (
+            lambda net, x: net.upsample(x, "y", 0.1, mode="bicubic", antialias=True),
+            r"y: 'x' .* by 0\.1 would be empty",
+        ),
+        (
+            lambda net, x: net.upsample(net.input("z", (1, 3, (4, 5, 6), 7)), "y", 2, mode="bicubic", antialias=True),
+            "upsample 'y' with antialias needs a fixed size along axis 2 of 'z'",
+        ),
         (
             lambda net, x: net.grid_sample(x, x, "y", "cubic"),
             "y: mode is one of bilinear, nearest, bicubic, not 'cubic'",

@@ -172,3 +172,23 @@ def test_a_dynamic_batch_and_another_size(tmp_path):
         network = draft.define_network(module.state_dict(), input_shape=(batch, 3, height, width))
         given = torch.rand(batch if isinstance(batch, int) else 5, 3, height, width).numpy()
         assert netdefs.compare(network, module, given).ok
+
+
+class Masked(nn.Module):
+    """Takes a second picture, which is called as the module that it goes through."""
+
+    def __init__(self):
+        super().__init__()
+        self.mask, self.conv = nn.Conv2d(1, 4, 1), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x, mask):
+        return self.conv(x) * self.mask(mask).sigmoid()
+
+
+def test_a_second_input_follows_the_first(tmp_path):
+    path = tmp_path / "masked.py"
+    given = {"x": torch.rand(2, 3, 8, 8), "mask": torch.rand(2, 1, 8, 8)}
+    verdict = scaffold(Masked().eval(), given, path, compiles=False)
+    assert verdict.clean and verdict.variants[0].also == ["batch 3 of 40x72"], verdict.text
+    assert 'mask = net.input("mask_input", (-1, 1, x.shape[2], x.shape[3]))' in path.read_text()
+    assert_in_style(path)

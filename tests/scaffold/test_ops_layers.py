@@ -18,8 +18,20 @@ LAYERS = {
             "d": nn.ConvTranspose2d(C, 4, 4, 2, 1, bias=False),
             "e": nn.Conv1d(C, 4, 3, padding=1, dilation=1),
             "f": nn.utils.parametrizations.weight_norm(nn.Conv2d(C, 4, 3)),
+            "g": nn.ConvTranspose1d(C, 4, 3, 2, 1, 1, bias=False),
         },
-        lambda m, x: [m.a(x), m.b(x), m.c(x), m.d(x), m.e(x.flatten(2)), m.f(x)],
+        lambda m, x: [m.a(x), m.b(x), m.c(x), m.d(x), m.e(x.flatten(2)), m.f(x), m.g(x.flatten(2))],
+    ),
+    "volumes": lambda: (
+        {
+            "a": nn.Conv3d(2, 4, (3, 2, 1), (1, 2, 1), (1, 0, 0)),
+            "b": nn.Conv3d(2, 2, 2, padding="same", groups=2, bias=False),
+        },
+        lambda m, x: [
+            m.a(x.unflatten(1, (2, 3))),
+            m.b(x.unflatten(1, (2, 3))),
+            F.conv3d(x.unflatten(1, (2, 3)), m.a.weight * 2, m.a.bias, padding=1),
+        ],
     ),
     "norms": lambda: (
         {
@@ -119,6 +131,23 @@ def test_what_is_known_is_numpys():
     templates = [call.function for call in executed.statements() if call.array]
     assert "{0}[{1}]" in templates and "{0}.transpose({dims})" in templates
     assert {"np.meshgrid({0}, {1}, indexing={indexing})", "np.linspace({start}, {end}, {steps})"} <= set(templates)
+
+
+def test_positions_are_resized_while_the_network_is_defined():
+    """A table of positions that follows the input's size, with antialias, as NaFlexViT's."""
+    table = nn.Parameter(torch.rand(1, 5, 4, C, generator=torch.Generator().manual_seed(0)))
+
+    def function(m, x):
+        options = {"mode": "bicubic", "align_corners": False, "antialias": True}
+        table = m.table.permute(0, 3, 1, 2)
+        return [
+            x + F.interpolate(table, size=x.shape[2:], **options),
+            x[:, :, :6, :4] + F.interpolate(table, scale_factor=(1.3, 1), **options),
+        ]
+
+    executed = lowered(function, table=table)
+    assert "upsample" not in executed.functions()
+    assert re.search(r"antialiased.*size=\(x\d*\.shape\[2\], x\d*\.shape\[3\]\)", "\n".join(executed.texts()))
 
 
 def test_tokens_go_to_every_picture():

@@ -75,6 +75,23 @@ class Crossed(nn.Module):
         return x * y
 
 
+class Tokens(nn.Module):
+    """Patches, a table of positions, and linear layers whose result is split in three, as in a ViT."""
+
+    def __init__(self, width, depth):
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 8, 8)
+        self.table = nn.Parameter(torch.rand(1, 6, width))
+        self.layers = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(depth))
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2) + self.table
+        for layer in self.layers:
+            q, k, v = layer(x).reshape(*x.shape[:2], 3, x.shape[2]).unbind(2)
+            x = q * k.tanh() * v
+        return x
+
+
 class Again(nn.Module):
     """Calls parts of a chain a second time: a convolution, and what has no weights."""
 
@@ -211,6 +228,12 @@ def test_variants_differ_in_numbers():
     lines, variants = body(small=chain(8, 3), large=chain(12, 5))
     assert variants == {"small": {"channels": 8, "blocks": 3}, "large": {"channels": 12, "blocks": 5}}
     assert '    blocks = config["blocks"]' in lines and "    for i in range(blocks):" in lines
+
+
+def test_shapes_that_follow_from_a_width_are_no_arguments():
+    lines, variants = body(small=Tokens(8, 2), large=Tokens(12, 3))
+    assert variants == {"small": {"channels": 8, "blocks": 2}, "large": {"channels": 12, "blocks": 3}}
+    assert any('net.parameter("table", (1, 6, channels))' in line for line in lines)
 
 
 def test_variants_of_other_structure_are_refused():

@@ -8,7 +8,7 @@ from netdefs.core.errors import NetworkError
 from netdefs.core.layers.batch_norm import BatchNorm
 from netdefs.core.layers.quantized import Operand
 from netdefs.core.layers.reshaping import sizes_of
-from netdefs.core.scope import IntPair, Layer, Tensor, configure, describe, pair
+from netdefs.core.scope import IntPair, IntSides, IntTriple, Layer, Tensor, configure, describe, each_side, pair
 
 
 class Convolutions(BatchNorm):
@@ -44,28 +44,32 @@ class Convolutions(BatchNorm):
         x: Tensor,
         name: str | None,
         out_channels: int,
-        kernel: IntPair,
+        kernel: IntSides,
         weight: np.ndarray,
         bias: np.ndarray | None,
-        stride: IntPair = 1,
-        padding: IntPair = 0,
-        dilation: IntPair = 1,
+        stride: IntSides = 1,
+        padding: IntSides = 0,
+        dilation: IntSides = 1,
         groups: int = 1,
         of: str | None = None,
         key: str | None = None,
     ) -> Tensor:
         """A convolution whose weights are given, not looked up: what `conv` and folded batch norms are made of.
 
-        `of` is another name that its precision goes by, `key` the weight's name, by default `<name>.weight`.
+        x is (N, C, H, W), or (N, C, D, H, W); a convolution of the latter is not quantized. `of` is another name that
+        its precision goes by, `key` the weight's name, by default `<name>.weight`.
         """
-        (operand,) = self.operands(name, "conv", x, of=of)
+        sides = weight.ndim - 2
+        (operand,) = self.operands(name, "conv", x, of=of, quantizable=sides == 2)
         key = self.path_of(key or self.child(name, "weight"))
         offset = self._bias(bias, operand, name)
         kernels, quantized = self._kernel(weight, key, 0, operand, name)
-        layer = self.definition.add_convolution_nd(operand.tensor, out_channels, pair(kernel), kernels, offset)
+        layer = self.definition.add_convolution_nd(
+            operand.tensor, out_channels, each_side(kernel, sides), kernels, offset
+        )
         if quantized is not None and layer is not None:
             layer.set_input(1, quantized)
-        _configure(layer, stride, padding, dilation, groups)
+        _configure(layer, stride, padding, dilation, groups, sides)
         return self.computed(self.layer(layer, name, operand.tensor))
 
     def conv1d(
@@ -107,6 +111,33 @@ class Convolutions(BatchNorm):
         n, _, _, length = sizes_of(out)
         return self._reshape(out, name, [n, out_channels, length])
 
+    def conv3d(
+        self,
+        x: Tensor,
+        name: str | None,
+        out_channels: int,
+        kernel: IntTriple,
+        stride: IntTriple = 1,
+        padding: IntTriple = 0,
+        dilation: IntTriple = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> Tensor:
+        """`nn.Conv3d`: (N, C, D, H, W) -> (N, out_channels, D', H', W'). Weights: `name.weight`, `name.bias`.
+
+        In int8 and fp8 it stays in floating point.
+
+        Raises:
+            NetworkError: x has another rank, or the groups, weights or sizes don't fit.
+        """
+        scope, path = self.module(name), self.path_of(name)
+        if len(x.shape) != 5:
+            raise NetworkError(f"{path}: conv3d takes (N, C, D, H, W), not {describe(x)}.")
+        shape = (out_channels, self._channels_per_group(x, path, groups), *each_side(kernel, 3))
+        weight, offset = scope._parameters(shape, out_channels if bias else 0)
+        options = (stride, padding, dilation, groups)
+        return self.convolution(x, name, out_channels, kernel, weight, offset, *options)
+
     def deconv(
         self,
         x: Tensor,
@@ -130,6 +161,54 @@ class Convolutions(BatchNorm):
         weight, offset = scope._parameters(shape, out_channels if bias else 0)
         window = (pair(kernel), stride, pair(padding), pair(output_padding))
         return self.deconvolution(x, name, out_channels, *window, weight, offset, groups, dilation, of=bn)
+
+    def deconv1d(
+        self,
+        x: Tensor,
+        name: str | None,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        padding: int = 0,
+        output_padding: int = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int = 1,
+    ) -> Tensor:
+        """`nn.ConvTranspose1d`: (N, C, L) -> (N, out_channels, L'). Weights: `name.weight`, `name.bias`.
+
+        As `conv1d` it is one of a single row, `name.deconv`.
+
+        Raises:
+            NetworkError: x has another rank, or the groups, weights or sizes don't fit.
+        """
+        scope, path = self.module(name), self.path_of(name)
+        if len(x.shape) != 3:
+            raise NetworkError(f"{path}: deconv1d takes (N, C, L), not {describe(x)}.")
+        in_channels = self._channels_per_group(x, path, groups) * groups
+        if out_channels % groups:
+            raise NetworkError(f"{path}: groups={groups} does not divide {out_channels} output channels.")
+        shape = (in_channels, out_channels // groups, kernel)
+        weight, offset = scope._parameters(shape, out_channels if bias else 0)
+        n, channels, length = sizes_of(x)
+        row = self._reshape(x, self.child(name, "row"), [n, channels, 1, length])
+        out = self.deconvolution(
+            row,
+            self.child(name, "deconv"),
+            out_channels,
+            (1, kernel),
+            (1, stride),
+            (0, padding),
+            (0, output_padding),
+            weight[:, :, None],
+            offset,
+            groups,
+            (1, dilation),
+            of=name,
+            key=self.child(name, "weight"),
+        )
+        n, _, _, length = sizes_of(out)
+        return self._reshape(out, name, [n, out_channels, length])
 
     def deconvolution(
         self,
@@ -261,5 +340,6 @@ class Convolutions(BatchNorm):
         return channels // groups
 
 
-def _configure(layer: Layer, stride: IntPair, padding: IntPair, dilation: IntPair, groups: int) -> None:
-    configure(layer, stride_nd=pair(stride), padding_nd=pair(padding), dilation_nd=pair(dilation), num_groups=groups)
+def _configure(layer: Layer, stride: Any, padding: Any, dilation: Any, groups: int, sides: int = 2) -> None:
+    options = {"stride_nd": stride, "padding_nd": padding, "dilation_nd": dilation}
+    configure(layer, num_groups=groups, **{key: each_side(value, sides) for key, value in options.items()})

@@ -1,5 +1,6 @@
-"""Pooling of pictures (N, C, H, W) and of rows (N, C, L)."""
+"""Pooling of pictures (N, C, H, W), of volumes (N, C, D, H, W) and of rows (N, C, L)."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,33 +8,35 @@ import numpy as np
 
 from netdefs.core.errors import NetworkError
 from netdefs.core.layers.indexing import Indexing
-from netdefs.core.scope import IntPair, Layer, Tensor, configure, describe, pair
+from netdefs.core.scope import IntSides, Layer, Tensor, configure, describe, each_side
+
+Sides = tuple[int, ...]  # a number for height and width, or for depth, height and width
 
 
 class Pooling(Indexing):
-    """Pooling; of (N, C, L) what is said of pairs holds for single numbers."""
+    """Pooling; of (N, C, L) what is said of pairs holds for single numbers, of (N, C, D, H, W) for triples."""
 
     def max_pool(
         self,
         x: Tensor,
         name: str | None,
-        kernel: IntPair,
-        stride: IntPair | None = None,
-        padding: IntPair = 0,
+        kernel: IntSides,
+        stride: IntSides | None = None,
+        padding: IntSides = 0,
         ceil_mode: bool = False,
-        dilation: IntPair = 1,
+        dilation: IntSides = 1,
     ) -> Tensor:
-        """`nn.MaxPool2d`; `stride` is the kernel's size by default. With a dilation height and width must be fixed."""
+        """`nn.MaxPool2d`, 1d or 3d; `stride` is the kernel's size by default. With a dilation the sizes are fixed."""
         if len(x.shape) == 3:
             row = [_of_row(1, kernel), _of_row(1, stride), _of_row(0, padding), ceil_mode, _of_row(1, dilation)]
             return self._of_rows(x, name, lambda x, name: self.max_pool(x, name, *row))
-        spread = pair(dilation)
+        spread = each_side(dilation, max(len(x.shape) - 2, 2))
         window, step, pad = self._windows(x, name, kernel, stride, padding, spread)
         if max(spread) > 1:
             return self._dilated_max(x, name, window, step, pad, ceil_mode, spread)
         (x,) = self.typed(name, x)
         layer = self.definition.add_pooling_nd(x, self.trt.PoolingType.MAX, window)
-        overhang = self._overhang(x, name, window, step, pad) if ceil_mode else (0, 0)
+        overhang = self._overhang(x, name, window, step, pad) if ceil_mode else (0,) * len(pad)
         self._configure(layer, step, pad, overhang)
         return self.moved(self.layer(layer, name, x), x)
 
@@ -41,29 +44,29 @@ class Pooling(Indexing):
         self,
         x: Tensor,
         name: str | None,
-        kernel: IntPair,
-        stride: IntPair | None = None,
-        padding: IntPair = 0,
+        kernel: IntSides,
+        stride: IntSides | None = None,
+        padding: IntSides = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> Tensor:
-        """`nn.AvgPool2d`; `stride` is the kernel's size by default."""
+        """`nn.AvgPool2d`, 1d or 3d; `stride` is the kernel's size by default."""
         if len(x.shape) == 3:
             if divisor_override is not None:
                 raise NetworkError(f"{self.path_of(name)}: divisor_override is for pictures; {describe(x)} is none.")
             row = [_of_row(1, kernel), _of_row(1, stride), _of_row(0, padding), ceil_mode, count_include_pad]
             return self._of_rows(x, name, lambda x, name: self.avg_pool(x, name, *row))
         window, step, pad = self._windows(x, name, kernel, stride, padding)
-        overhang = self._overhang(x, name, window, step, pad) if ceil_mode else (0, 0)
+        overhang = self._overhang(x, name, window, step, pad) if ceil_mode else (0,) * len(pad)
         if divisor_override is not None:
             return self._window_sums(x, name, window, step, pad, overhang, divisor_override)
         # PyTorch counts the padding of count_include_pad, but never what a last, incomplete window hangs over it.
         # TensorRT counts both or neither: so the counted padding becomes part of the picture, and the rest is left out.
         if count_include_pad and any(pad) and (overhang is None or any(overhang)):
-            x = self.pad(x, self.child(name, "pad"), (pad[1], pad[1], pad[0], pad[0]))
-            pad = (0, 0)
-        ((x, _, _),) = self.operands(name, "avg_pool", x)
+            x = self.pad(x, self.child(name, "pad"), _around(pad, pad))
+            pad = (0,) * len(pad)
+        ((x, _, _),) = self.operands(name, "avg_pool", x, quantizable=len(window) == 2)
         layer = self.definition.add_pooling_nd(x, self.trt.PoolingType.AVERAGE, window)
         self._configure(layer, step, pad, overhang)
         configure(layer, average_count_excludes_padding=not (count_include_pad and any(pad)))
@@ -81,11 +84,11 @@ class Pooling(Indexing):
         self,
         x: Tensor,
         name: str | None,
-        window: tuple[int, int],
-        step: tuple[int, int],
-        pad: tuple[int, int],
+        window: Sides,
+        step: Sides,
+        pad: Sides,
         ceil_mode: bool,
-        spread: tuple[int, int],
+        spread: Sides,
     ) -> Tensor:
         """Max pooling with a dilation, which TensorRT lacks: the largest of each column of a window, then of those."""
         windows = {}
@@ -117,10 +120,10 @@ class Pooling(Indexing):
         self,
         x: Tensor,
         name: str | None,
-        window: tuple[int, int],
-        step: tuple[int, int],
-        pad: tuple[int, int],
-        overhang: tuple[int, int] | None,
+        window: Sides,
+        step: Sides,
+        pad: Sides,
+        overhang: Sides | None,
         divisor: int,
     ) -> Tensor:
         """The sum of each window by `divisor`: an average of full windows, and a factor."""
@@ -129,19 +132,17 @@ class Pooling(Indexing):
         if divisor == 0:
             raise NetworkError(f"{self.path_of(name)}: divisor_override is not to be 0.")
         if any(pad) or any(overhang):
-            around = (pad[1], pad[1] + overhang[1], pad[0], pad[0] + overhang[0])
-            x = self.pad(x, self.child(name, "pad"), around)
+            behind = tuple(p + o for p, o in zip(pad, overhang, strict=True))
+            x = self.pad(x, self.child(name, "pad"), _around(pad, behind))
         mean = self.avg_pool(x, self.child(name, "mean"), window, step)
-        return self.mul(mean, window[0] * window[1] / divisor, name)
+        return self.mul(mean, math.prod(window) / divisor, name)
 
     def _of_rows(self, x: Tensor, name: str | None, pool: Callable[[Tensor, str], Tensor]) -> Tensor:
         """The pooling of (N, C, L) as pictures of one row: TensorRT-RTX pools no others."""
         y = pool(self.unsqueeze(x, self.child(name, "row"), 2), self.child(name, "pool"))
         return self.squeeze(y, name, 2)
 
-    def _configure(
-        self, layer: Layer, step: tuple[int, int], pad: tuple[int, int], overhang: tuple[int, int] | None
-    ) -> None:
+    def _configure(self, layer: Layer, step: Sides, pad: Sides, overhang: Sides | None) -> None:
         rounds_up = overhang is None
         behind = pad if overhang is None else tuple(p + o for p, o in zip(pad, overhang, strict=True))
         configure(layer, stride_nd=step, pre_padding=pad, post_padding=behind)
@@ -152,15 +153,15 @@ class Pooling(Indexing):
         self,
         x: Tensor,
         name: str | None,
-        kernel: IntPair,
-        stride: IntPair | None,
-        padding: IntPair,
-        spread: tuple[int, int] = (1, 1),
-    ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        window, step, pad = pair(kernel), pair(kernel if stride is None else stride), pair(padding)
-        path = self.path_of(name)
-        if len(x.shape) != 4:
-            raise NetworkError(f"{path}: this pools (N, C, H, W) and (N, C, L), not {describe(x)}.")
+        kernel: IntSides,
+        stride: IntSides | None,
+        padding: IntSides,
+        spread: Sides = (1,),
+    ) -> tuple[Sides, Sides, Sides]:
+        path, sides = self.path_of(name), len(x.shape) - 2
+        if sides not in (2, 3):
+            raise NetworkError(f"{path}: this pools (N, C, H, W), (N, C, D, H, W) and (N, C, L), not {describe(x)}.")
+        window, step, pad = (each_side(n, sides) for n in (kernel, kernel if stride is None else stride, padding))
         for what, given, least in (
             ("kernel", window, 1),
             ("stride", step, 1),
@@ -168,15 +169,13 @@ class Pooling(Indexing):
             ("dilation", spread, 1),
         ):
             if min(given) < least:
-                raise NetworkError(f"{path}: {what}={given} can't be: both are at least {least}.")
+                raise NetworkError(f"{path}: {what}={given} can't be: each is at least {least}.")
         if any(2 * p > k for p, k in zip(pad, window, strict=True)):
             raise NetworkError(f"{path}: padding={pad} must be at most half the kernel's size {window}.")
         return window, step, pad
 
-    def _overhang(
-        self, x: Tensor, name: str | None, window: tuple[int, int], step: tuple[int, int], pad: tuple[int, int]
-    ) -> tuple[int, int] | None:
-        """How far PyTorch's last window of ceil_mode hangs over the padded input, for height and width.
+    def _overhang(self, x: Tensor, name: str | None, window: Sides, step: Sides, pad: Sides) -> Sides | None:
+        """How far PyTorch's last window of ceil_mode hangs over the padded input, for height and width (and depth).
 
         None if the size is dynamic and TensorRT's plain rounding up comes to the same. It does unless a window could
         start in the padding behind the input, which PyTorch drops and TensorRT keeps.
@@ -194,11 +193,16 @@ class Pooling(Indexing):
             if last >= n + p:
                 last -= s
             found.append(max(last + k - n - 2 * p, 0))
-        return found[0], found[1]
+        return tuple(found)
 
     def _pooled(self, x: Tensor, name: str | None, kind: str) -> Tensor:
         (x,) = self.typed(name, x)
         return self._reduced(x, name, kind, range(2, len(x.shape)), True)
+
+
+def _around(before: Sides, behind: Sides) -> Sides:
+    """Padding as `Network.pad` takes it: the last axis first."""
+    return tuple(n for both in zip(reversed(before), reversed(behind), strict=True) for n in both)
 
 
 def _of_row(other: int, value: int | Sequence[int] | None) -> Any:

@@ -81,7 +81,13 @@ class Quantized(Typed):
         self.quantization = Quantization()
 
     def operands(
-        self, name: str | None, role: str, *inputs: Tensor, of: str | None = None, dtype: Any = None
+        self,
+        name: str | None,
+        role: str,
+        *inputs: Tensor,
+        of: str | None = None,
+        dtype: Any = None,
+        quantizable: bool = True,
     ) -> list[Operand]:
         """The inputs of the layer `name` as it takes them.
 
@@ -91,13 +97,14 @@ class Quantized(Typed):
             inputs: floating-point tensors.
             of: another name that the layer goes by.
             dtype: its type, if that can't be the one that was asked for.
+            quantizable: whether it is one that int8 and fp8 are used for.
         """
-        choice = self.choice(name, *inputs, of=of, quantizable=True)
+        choice = self.choice(name, *inputs, of=of, quantizable=quantizable)
         dtype = dtype or getattr(self.trt, choice.dtype)
-        for x in inputs:
+        for x in inputs if quantizable else ():
             self._candidate(x, role)
         modules = [self.path_of(each) for each in ((name,) if of is None else (name, of))]
-        if choice.quantized is None:
+        if choice.quantized is None or not quantizable:
             for module in modules if self.precisions.quantizes else ():
                 trained.ignore(self.weights, module)
             return [Operand(self.as_type(x, dtype), dtype, None) for x in inputs]

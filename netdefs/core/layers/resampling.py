@@ -10,6 +10,7 @@ from netdefs.core.errors import NetworkError
 from netdefs.core.layers.indexing import Indexing
 from netdefs.core.layers.shaping import sizes_of
 from netdefs.core.scope import Layer, Tensor, describe
+from netdefs.core.tables import antialias_matrix
 
 # PyTorch's modes, by how many axes are resized -> TensorRT's.
 RESIZES = {
@@ -31,14 +32,20 @@ class Resampling(Indexing):
         size: int | Sequence[int] | Tensor | None = None,
         mode: str = "nearest",
         align_corners: bool = False,
+        antialias: bool = False,
     ) -> Tensor:
         """`F.interpolate` of (N, C, H, W) or (N, C, L), by `scale_factor` or to `size`; sizes round down.
 
         Args:
             size: height and width, or length, or another (N, C', H', W') or (N, C', L') whose they are, also dynamic.
-            mode: "nearest", "nearest-exact", "linear" of (N, C, L), "bilinear" and "bicubic" (without antialias) of
-                (N, C, H, W).
+            mode: "nearest", "nearest-exact", "linear" of (N, C, L), "bilinear" and "bicubic" of (N, C, H, W).
             align_corners: for linear, bilinear and bicubic.
+            antialias: for bilinear and bicubic, where H and W, before and after, must be fixed: it is a product with a
+                matrix along each of them, in the layer's floating-point type.
+
+        Raises:
+            NetworkError: x, the mode, the size or the factors can't be, or antialias is asked of another mode or of
+                sizes that are dynamic.
         """
         trt, path, count = self.trt, self.path_of(name), len(x.shape) - 2
         if count not in RESIZES:
@@ -49,6 +56,8 @@ class Resampling(Indexing):
             raise NetworkError(f"{path}: align_corners has no meaning with mode={mode!r}.")
         if (scale_factor is None) == (size is None):
             raise NetworkError(f"{path}: give either scale_factor or size.")
+        if antialias:
+            return self._antialiased(x, name, scale_factor, size, mode, align_corners)
         nearest = mode.startswith("nearest")
         if nearest and (
             places := self._nearest_places(x, scale_factor, size, 0.5 if mode == "nearest-exact" else 0.0, path)
@@ -126,6 +135,40 @@ class Resampling(Indexing):
             layer.set_input(1, self.sizes(measured, wanted, name))
         else:
             layer.shape = wanted
+
+    def _antialiased(
+        self, x: Tensor, name: str | None, scale_factor: Any, size: Any, mode: str, align_corners: bool
+    ) -> Tensor:
+        """A resize with antialias, which TensorRT lacks: each value is a sum of a row's, and then of a column's."""
+        path = self.path_of(name)
+        if mode not in ("bilinear", "bicubic"):
+            raise NetworkError(f"{path}: antialias is for the modes bilinear and bicubic, not {mode!r}.")
+        known = [self.known_size(x, axis, f"upsample {path!r} with antialias") for axis in (2, 3)]
+        factors: list[float | None] = [None, None]
+        if scale_factor is not None:
+            factors = [*self._numbers(scale_factor, 2, "scale_factor", path)]
+            counts = [math.floor(n * factor) for n, factor in zip(known, factors, strict=True) if factor is not None]
+        elif isinstance(size, self.trt.ITensor):
+            counts = [self.known_size(size, axis, f"upsample {path!r} with antialias") for axis in (2, 3)]
+        else:
+            counts = [int(n) for n in self._numbers(size, 2, "size", path)]
+        if min(counts) < 1:
+            raise NetworkError(f"{path}: {describe(x)} by {scale_factor} would be empty.")
+        # PyTorch's order; and it does nothing to an axis that keeps its size, whatever the factor.
+        changes = [axis for axis in (3, 2) if counts[axis - 2] != known[axis - 2]]
+        if not changes:
+            return self.identity(x, name)
+        (x,) = self.typed(name, x)
+        none = self.trt.MatrixOperation.NONE
+        for axis in changes:
+            matrix = antialias_matrix(known[axis - 2], counts[axis - 2], mode, align_corners, factors[axis - 2])
+            last = name if axis == changes[-1] else self.child(name, "across")
+            if axis == 3:
+                taken = x, self.constant(matrix.T[None, None], self.child(name, "columns"), like=x)
+            else:
+                taken = self.constant(matrix[None, None], self.child(name, "rows"), like=x), x
+            x = self.layer(self.definition.add_matrix_multiply(taken[0], none, taken[1], none), last, *taken)
+        return x
 
     def _nearest_places(
         self, x: Tensor, scale_factor: Any, size: Any, centre: float, path: str

@@ -1,7 +1,6 @@
 """Layers with weights: convolutions, linear layers, PReLU, embeddings."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from netdefs.scaffold.ops.op import Op
 from netdefs.scaffold.ops.options import differing, pair
@@ -35,6 +34,7 @@ def source_of(op: Op, argument: str) -> Value:
 
 
 @lowers("aten.conv2d.default", "aten.conv2d.padding", "aten.conv1d.default", "aten.conv1d.padding")
+@lowers("aten.conv3d.default", "aten.conv3d.padding")
 def _conv(op: Op) -> Value:
     padding = op["padding"]
     if not isinstance(padding, str):
@@ -54,17 +54,15 @@ def _conv(op: Op) -> Value:
 @lowers("aten.convolution.default")
 def _convolution(op: Op) -> Value:
     if op["transposed"]:
-        return _conv_transpose2d(op)
+        return _conv_transpose(op)
     return convolved(op, op["input"], op["padding"])
 
 
 def convolved(op: Op, x: Value, padding: Sequence[int]) -> Value:
-    """A convolution of one or two dimensions: a layer's, or one with weights that are computed."""
+    """A convolution of one to three dimensions: a layer's, or one with weights that are computed."""
     weight, bias = op["weight"], op["bias"]
     kernel, count = weight.shape[2:], len(weight.shape) - 2
     _given(op, weight)
-    if count not in (1, 2):
-        raise Unsupported(f"convolutions of {count} dimensions are not in the library.")
     if count == 1 and isinstance(x.shape[-1], int) is False and op.is_batch(x.shape[-1]):
         raise Unsupported("it is a convolution along the batch.")
     options = differing(
@@ -78,30 +76,32 @@ def convolved(op: Op, x: Value, padding: Sequence[int]) -> Value:
     if path := own_path(op, weight, bias):
         if bias is None:
             options["bias"] = False
-        method = "conv" if count == 2 else "conv1d"
+        method = {1: "conv1d", 2: "conv", 3: "conv3d"}[count]
         return op.layer(method, x, path=path, **sizes, **options)
     if count == 1:
         raise Unsupported("a convolution of one dimension whose weights are computed is not in the library.")
     return op.layer("convolution", x, **sizes, weight=weight, bias=bias, **options)
 
 
-@lowers("aten.conv_transpose2d.input")
-def _conv_transpose2d(op: Op) -> Value:
+@lowers("aten.conv_transpose2d.input", "aten.conv_transpose1d.default", "aten.conv_transpose3d.input")
+def _conv_transpose(op: Op) -> Value:
     weight, bias = op["weight"], op["bias"]
     _given(op, weight)
-    if len(weight.shape) != 4:
-        raise Unsupported("deconvolutions of one or three dimensions are not in the library.")
-    window = {"stride": op["stride"], "padding": op["padding"], "output_padding": op["output_padding"]}
+    count = len(weight.shape) - 2
+    if count == 3:
+        raise Unsupported("deconvolutions of (N, C, D, H, W) are not in the library.")
+    window = {key: _each(op[key], count) for key in ("stride", "padding", "output_padding")}
     sizes = {"out_channels": weight.shape[1] * op["groups"], "kernel": pair(weight.shape[2:])}
-    rest = differing({"groups": 1, "dilation": 1}, groups=op["groups"], dilation=pair(_each(op["dilation"], 2)))
+    rest = differing({"groups": 1, "dilation": 1}, groups=op["groups"], dilation=pair(_each(op["dilation"], count)))
     if path := own_path(op, weight, bias):
-        found = {key: pair(_each(value, 2)) for key, value in window.items()}
+        found = {key: pair(value) for key, value in window.items()}
         options = differing({"stride": 1, "padding": 0, "output_padding": 0}, **found)
         if bias is None:
             options["bias"] = False
-        return op.layer("deconv", op["input"], path=path, **sizes, **options, **rest)
-    pairs = {key: _each(value, 2) for key, value in window.items()}
-    options = {"stride": pairs["stride"], "pad": pairs["padding"], "grow": pairs["output_padding"]}
+        return op.layer("deconv" if count == 2 else "deconv1d", op["input"], path=path, **sizes, **options, **rest)
+    if count == 1:
+        raise Unsupported("a deconvolution of one dimension whose weights are computed is not in the library.")
+    options = {"stride": window["stride"], "pad": window["padding"], "grow": window["output_padding"]}
     sizes["kernel"] = tuple(weight.shape[2:])
     return op.layer("deconvolution", op["input"], **sizes, **options, weight=weight, bias=bias, **rest)
 
@@ -147,16 +147,6 @@ def _prelu(op: Op) -> Value:
 @lowers("aten.embedding.default")
 def _embedding(op: Op) -> Value:
     return op.layer("index", op["weight"], indices=(op["indices"],))
-
-
-@lowers("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
-def _recurrent(op: Op) -> Any:
-    raise Unsupported("recurrent layers take loops, which a draft does not write; see netdefs/core/recurrent.py.")
-
-
-@lowers("aten.conv3d.default", "aten.conv3d.padding", "aten.conv_transpose1d.default", "aten.conv_transpose3d.input")
-def _other_dimensions(op: Op) -> Any:
-    raise Unsupported("the library has convolutions of (N, C, H, W) and (N, C, L), and deconvolutions of (N, C, H, W).")
 
 
 def _given(op: Op, weight: Value) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 from netdefs.scaffold.ops.op import Op
 from netdefs.scaffold.ops.options import differing, pair
-from netdefs.scaffold.ops.table import OpenSize, Unsupported, lowers
+from netdefs.scaffold.ops.table import Unsupported, computes, lowers
 from netdefs.scaffold.program import Arg, Value
 
 
-@lowers("aten.max_pool2d.default", "aten.max_pool1d.default")
+@lowers("aten.max_pool2d.default", "aten.max_pool1d.default", "aten.max_pool3d.default")
 def _max_pool(op: Op) -> Value:
     kernel = pair(op["kernel_size"])
     options = differing(
@@ -23,11 +23,12 @@ def _max_pool(op: Op) -> Value:
 
 
 @lowers("aten.max_pool2d_with_indices.default", "aten.max_pool1d_with_indices.default")
+@lowers("aten.max_pool3d_with_indices.default")
 def _max_pool_with_indices(op: Op) -> Any:
     return _max_pool(op), None
 
 
-@lowers("aten.avg_pool2d.default", "aten.avg_pool1d.default")
+@lowers("aten.avg_pool2d.default", "aten.avg_pool1d.default", "aten.avg_pool3d.default")
 def _avg_pool(op: Op) -> Value:
     kernel = pair(op["kernel_size"])
     options = differing(
@@ -44,11 +45,12 @@ def _avg_pool(op: Op) -> Value:
 
 
 @lowers("aten.adaptive_avg_pool2d.default", "aten._adaptive_avg_pool2d.default", "aten.adaptive_avg_pool1d.default")
+@lowers("aten.adaptive_avg_pool3d.default", "aten._adaptive_avg_pool3d.default")
 def _adaptive_avg_pool(op: Op) -> Value:
     return adaptive(op, "avg")
 
 
-@lowers("aten.adaptive_max_pool2d.default", "aten.adaptive_max_pool1d.default")
+@lowers("aten.adaptive_max_pool2d.default", "aten.adaptive_max_pool1d.default", "aten.adaptive_max_pool3d.default")
 def _adaptive_max_pool(op: Op) -> Any:
     return adaptive(op, "max"), None
 
@@ -58,6 +60,8 @@ def adaptive(op: Op, kind: str) -> Value:
     size = pair(op.sizes(op["output_size"]))
     if isinstance(size, int) and size == 1:
         return op.layer(f"global_{kind}_pool", op["self"])
+    if len(op.shape) == 5:
+        raise Unsupported("volumes have no adaptive pool in the library but to a single value.")
     return op.layer(f"adaptive_{kind}_pool", op["self"], size=size)
 
 
@@ -117,23 +121,47 @@ def size_of(op: Op, size: Sequence[Any]) -> Arg:
     return pair(op.sizes(size))
 
 
-@lowers(
-    "aten._upsample_bilinear2d_aa.vec",
-    "aten._upsample_bilinear2d_aa.default",
-    "aten._upsample_bicubic2d_aa.vec",
-    "aten._upsample_bicubic2d_aa.default",
+ANTIALIASED = tuple(
+    f"aten._upsample_{mode}2d_aa.{form}" for mode in ("bilinear", "bicubic") for form in ("vec", "default")
 )
-def _upsample_antialias(op: Op) -> Any:
-    x: Value = next(iter(op.given.values()))
+
+
+@computes(*ANTIALIASED)
+def _antialiased_array(op: Op) -> Value:
+    """An array, such as a table of positions that follows the input's size."""
+    x, options = _antialias(op)
     if op.shape == x.shape:
         return x
-    size = op["output_size"] or ()
-    if op.is_known and not all(isinstance(n, int) for n in size):
-        raise OpenSize("position embeddings are resized, which only other sizes of the input need.")
-    raise Unsupported("TensorRT has no resize with antialias.")
+    size = options.pop("size", None) or op.sizes(op.shape[2:])
+    texts = "".join(f", {key}={{{key}}}" for key in options)
+    return op.array("antialiased({0}, {size}" + texts + ")", x, size=size, **options)
 
 
-@lowers("aten.upsample_nearest3d.vec", "aten.upsample_trilinear3d.vec", "aten.max_pool3d.default")
-@lowers("aten.avg_pool3d.default", "aten.adaptive_avg_pool3d.default", "aten.adaptive_max_pool3d.default")
+@lowers(*ANTIALIASED)
+def _antialiased(op: Op) -> Value:
+    x, options = _antialias(op)
+    if op.shape == x.shape:
+        return x
+    options = {key: pair(value) if isinstance(value, tuple) else value for key, value in options.items()}
+    return op.layer("upsample", x, **options, antialias=True)
+
+
+def _antialias(op: Op) -> tuple[Value, dict[str, Arg]]:
+    """What is resized, and to which `size` or by which `scale_factor`, a pair, in which `mode`."""
+    x: Value = next(iter(op.given.values()))
+    if len(x.shape) != 4:
+        raise Unsupported("antialias is for (N, C, H, W).")
+    factors = op.given.get("scale_factors") or [op.given.get(name) for name in ("scales_h", "scales_w")]
+    if all(isinstance(factor, float) for factor in factors):
+        options: dict[str, Arg] = {"scale_factor": tuple(int(f) if f.is_integer() else f for f in factors)}
+    else:
+        options = {"size": op.sizes(op.shape[2:])}
+    options["mode"] = "bicubic" if "bicubic" in str(op.node.target) else "bilinear"
+    if op["align_corners"]:
+        options["align_corners"] = True
+    return x, options
+
+
+@lowers("aten.upsample_nearest3d.vec", "aten.upsample_trilinear3d.vec")
 def _three_dimensions(op: Op) -> Any:
-    raise Unsupported("the library pools and resizes (N, C, H, W) and (N, C, L), not volumes.")
+    raise Unsupported("the library resizes (N, C, H, W) and (N, C, L), not volumes.")
