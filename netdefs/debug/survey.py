@@ -8,7 +8,6 @@ from netdefs.debug.names import Made, named
 from netdefs.debug.scan import Call, Part, Seen, Who, items_of, parts_of
 from netdefs.debug.watch import Origins, is_recurrent, is_tensor, is_torchs
 
-
 FIRST = "0"  # the first part of what a module returns
 
 
