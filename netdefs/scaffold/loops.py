@@ -93,9 +93,6 @@ def _checked(items: list[Any], start: int, turns: Sequence[list[Any]], outputs: 
         kept = _of_all(made, instances)
         if any(value in later and value not in left for value in kept):
             collected.append((made, kept))
-    # What is handed on has one name in all turns: it can't be both collected and left after the last.
-    if any(value in later for value in left) and any(made in left.values() for made, _ in collected):
-        return None
     if not _worth(turns, pattern, turn, len(listed), len(collected), bool(handed)):
         return None
     inside = {value: _like(value) for value in [*handed, *listed]}

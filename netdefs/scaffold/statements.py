@@ -200,7 +200,8 @@ class Lines:
             self.last[kept[-1]] = max(self.last.get(value, 0) for value in kept)
             lists.append((made, name))
             self.calls.lists[name] = kept
-            self.names.update({value: f"{name}[{i}]" for i, value in enumerate(kept)})
+            left = [value for _, _, _, value in item.carried]  # it has a name already
+            self.names.update({value: f"{name}[{i}]" for i, value in enumerate(kept) if value not in left})
             self._emit(f"{name} = []", indent)
         return lists
 

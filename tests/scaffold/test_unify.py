@@ -59,6 +59,23 @@ class Levels(nn.Module):
         return [head(x).sigmoid() for head, x in zip(self.head, maps, strict=True)]
 
 
+class Pyramid(nn.Module):
+    """A backbone whose stages' maps are kept, while the last is also what goes on."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.stages = nn.ModuleList(Pair(8 if i else 3, 8, 2) for i in range(count))
+        self.lateral = nn.ModuleList(nn.Conv2d(8, 6, 1) for _ in range(count))
+        self.top = nn.Conv2d(8, 6, 1)
+
+    def forward(self, x):
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return [lateral(x).relu() for lateral, x in zip(self.lateral, maps, strict=True)] + [self.top(x)]
+
+
 class Crossed(nn.Module):
     """Two turns of the same statements, of which the second is given what the first was given, after what it made."""
 
@@ -172,6 +189,17 @@ def test_what_is_kept_of_every_turn():
     loops = [line.strip() for line in lines if line.strip().startswith("for ")]
     assert len(loops) >= 2 and any("enumerate(outs)" in loop for loop in loops)
     assert sum(".append(" in line for line in lines) >= 2 and sum("lateral." in line for line in lines) == 1
+
+
+def test_what_is_kept_and_handed_on():
+    lines, _ = body(net=Pyramid(3))
+    assert [line.strip() for line in lines[:6] if ".conv(" not in line] == [
+        "outs = []",
+        "for i in range(3):",
+        'x = net.sin(x, f"stages.{i}.sin")',
+        "outs.append(x)",
+    ]
+    assert any('net.conv(x, "top"' in line for line in lines)
 
 
 def test_what_a_turn_was_given_is_not_overwritten():
