@@ -5,6 +5,8 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from netdefs.core.optional import require
+
 
 @contextlib.contextmanager
 def evaluating(module: Any) -> Iterator[None]:
@@ -25,7 +27,7 @@ def hooked(
     after: Callable[[str, Any, Any, Any, Any], None],
     always: bool = False,
 ) -> Iterator[None]:
-    """While this lasts, the calls of some modules are told.
+    """While this lasts, the calls of some modules are told; not those of TorchScript, which takes no hooks.
 
     Args:
         modules: these, by name.
@@ -35,12 +37,19 @@ def hooked(
     """
     with contextlib.ExitStack() as hooks:
         for name, module in modules:
+            if is_script(module):
+                continue
             if before is not None:
                 told = functools.partial(before, name)
                 hooks.callback(module.register_forward_pre_hook(told, with_kwargs=True).remove)
             told = functools.partial(after, name)
             hooks.callback(module.register_forward_hook(told, with_kwargs=True, always_call=always).remove)
         yield
+
+
+def is_script(module: Any) -> bool:
+    """Whether a module is TorchScript."""
+    return isinstance(module, require("torch", "torch").jit.ScriptModule)
 
 
 def version_of(tensor: Any) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from netdefs.core.errors import CompareError, NetdefsError
 from netdefs.core.optional import require
-from netdefs.core.torch_module import first_float, taken_by
+from netdefs.core.torch_module import first_float, is_script, taken_by
 from netdefs.debug.arguments import checked
 from netdefs.debug.effective import effective_state
 from netdefs.debug.kept import Kept, copied
@@ -241,6 +241,8 @@ class Reference:
     def _absence(self, name: str, module: Any, names: Mapping[int, str]) -> str:
         if names[id(module)] != name:
             return f"is the same module as another ({names[id(module)]})"
+        if is_script(module):
+            return "is TorchScript, whose modules can't be watched"
         if type(module).forward is require("torch", "torch").nn.Module.forward:
             return "is a list of modules"
         return "is never called"

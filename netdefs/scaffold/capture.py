@@ -6,9 +6,11 @@ that fix it follows from two traces.
 
 import contextlib
 import dataclasses
+import functools
 import io
 import logging
 import operator
+import re
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +19,7 @@ from typing import Any
 
 from netdefs.core.errors import NetdefsError
 from netdefs.core.optional import require
-from netdefs.core.torch_module import evaluating
+from netdefs.core.torch_module import evaluating, is_script
 from netdefs.scaffold.batches import LARGE, SMALL, merge, of_size
 from netdefs.scaffold.choices import Choice, choices_of
 from netdefs.scaffold.states import leave_zeros_out
@@ -114,6 +116,8 @@ def capture(module: Any, inputs: Mapping[str, Any], open_sizes: bool = True) -> 
         ExportError: torch.export can't: the message has its reason.
     """
     torch = require("torch", "torch")
+    if (scripted := next((name for name, each in module.named_modules() if is_script(each)), None)) is not None:
+        raise ExportError(f"{scripted or 'it'} is TorchScript: give the Python module that it was made of.")
     errors: list[Exception] = []
     # Most modules take any batch; of those that turn it into a Python int two traces do; a fixed one comes last.
     ways = [((0, 2, 3), False), ((0,), False), ((2, 3), True), ((), True), ((), False)]
@@ -139,7 +143,7 @@ def _exported(torch: Any, module: Any, inputs: Mapping[str, Any], axes: Sequence
     """The exported program, some axes of whose inputs may have any size."""
     auto = torch.export.Dim.AUTO
     dynamic = tuple({axis: auto for axis in axes if axis < value.dim()} or None for value in inputs.values())
-    with _plain_sizes(torch):
+    with _plain_sizes(torch), _without_dataclasses(module):
         exported = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=dynamic, strict=False)
     if _mutates_views(exported.graph) or any(_is_higher_order(node) for node in exported.graph.nodes):
         exported = exported.run_decompositions({})
@@ -179,10 +183,39 @@ def _without_fast_path(torch: Any) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
+@contextlib.contextmanager
+def _without_dataclasses(module: Any) -> Iterator[None]:
+    """Has a module return dicts in place of dataclasses, which torch.export does not know."""
+    forward, own = module.forward, "forward" in vars(module)
+
+    @functools.wraps(forward)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        return _as_dicts(forward(*args, **kwargs))
+
+    module.forward = plain
+    try:
+        yield
+    finally:
+        if own:
+            module.forward = forward
+        else:
+            del module.forward
+
+
+def _as_dicts(value: Any) -> Any:
+    if isinstance(value, dict) or (isinstance(value, tuple) and hasattr(value, "_fields")):
+        return value  # also Hugging Face's dataclasses, which are known
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _as_dicts(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return type(value)(map(_as_dicts, value)) if isinstance(value, list | tuple) else value
+
+
 def reason_of(error: Exception) -> str:
     """The first lines of an error of torch.export's, which can be pages."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = f"{type(error).__name__}: {' '.join(lines[:3])[:400]}"
+    if found := re.search(r"Found <class '([^']*)'> in output", said):
+        return f"it returns a {found[1].rpartition('.')[2]}: tensors, and tuples, lists, dicts and dataclasses do."
     if "data-dependent" not in said:
         return said
     return (
@@ -236,8 +269,9 @@ def _captured(module: Any, exported: Any, inputs: Mapping[str, Any], axes: tuple
     for name in own:
         batch |= _symbols(placeholders[name].meta["val"].shape[:1])
     (result,) = (node for node in graph.nodes if node.op == "output")
-    kept = [spec.arg.name for spec in signature.output_specs if spec.kind.name == "USER_OUTPUT"]
-    flat = [arg for arg in result.args[0] if getattr(arg, "name", None) in kept]
+    returned = zip(signature.output_specs, result.args[0], strict=True)
+    own_results = [arg for spec, arg in returned if spec.kind.name == "USER_OUTPUT"]
+    flat = [arg if hasattr(arg, "meta") else None for arg in own_results]  # no numbers
     structure = require("torch.utils._pytree", "torch").tree_unflatten(flat, exported.call_spec.out_spec)
     _eliminate(graph, flat)
     choices = choices_of([placeholders[name].meta["val"] for name in own])

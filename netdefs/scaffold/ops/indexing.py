@@ -1,5 +1,6 @@
 """Values at places: indexing, gathering, sorting."""
 
+import math
 from typing import Any
 
 from netdefs.scaffold.ops.op import Op
@@ -96,8 +97,21 @@ def _data_dependent(op: Op) -> Any:
     raise Unsupported("the shape of its result depends on the values that it is given.")
 
 
-@lowers("aten.scatter.src", "aten.scatter.value", "aten.scatter_add.default", "aten.index_put.default")
-@lowers("aten.index_put_.default", "aten.index_add.default", "aten.index_copy.default", "aten.masked_scatter.default")
+@lowers("aten.index_put.default", "aten.index_put_.default")
+def _index_put(op: Op) -> Any:
+    """`x[mask] = value`; what is put at other places has no layer."""
+    mask, value, several = op["indices"][0], op["values"], math.prod(map(int, op["values"].shape)) != 1
+    if len(op["indices"]) > 1 or not is_tensor(mask) or mask.dtype != "bool" or op["accumulate"] or several:
+        return _scatter(op)
+    for _ in range(len(op["self"].shape) - len(mask.shape)):  # what it has no axes for it takes whole
+        mask = op.layer("unsqueeze", mask, dim=-1, part="mask", sizes=(*mask.shape, 1), holds="bool")
+    if value.fixed is not None:
+        return op.layer("masked_fill", op["self"], mask=mask, value=value.fixed.item())
+    return op.layer("where", mask, op.tensor(value), op["self"])
+
+
+@lowers("aten.scatter.src", "aten.scatter.value", "aten.scatter_add.default")
+@lowers("aten.index_add.default", "aten.index_copy.default", "aten.masked_scatter.default")
 @lowers("aten.scatter_.src", "aten.scatter_.value", "aten.scatter_add_.default", "aten.scatter_reduce.two")
 def _scatter(op: Op) -> Any:
     raise Unsupported("the library has no scatter to computed places; slice_scatter and select_scatter are there.")

@@ -19,6 +19,7 @@ MIXED = {
     *("eq", "ne", "gt", "lt", "ge", "le", "logical_and", "logical_or", "logical_xor", "where", "masked_fill"),
     *("concat", "stack", "matmul", "einsum", "slice_scatter", "select_scatter", "grid_sample"),
 }
+UNBACKED = ("u", "zuf")  # how torch.export's symbols begin that depend on values
 ALONE = {"expand", "index"}  # methods whose first input may be an array: another argument is a tensor
 
 
@@ -73,10 +74,13 @@ class Op:
         """A size as an expression over shapes at hand.
 
         Raises:
-            Unsupported: it depends on the batch.
+            Unsupported: it depends on the batch, or on the values of a tensor.
+            OpenSize: it can't be told from shapes.
         """
         if isinstance(size, int | Dim | Math):
             return size
+        if any(symbol.name.startswith(UNBACKED) for symbol in getattr(size, "free_symbols", ())):
+            raise Unsupported("it needs a number that is one of a tensor's values, as .item() gives it.")
         if self.is_batch(size):
             raise Unsupported("it needs the size of the batch as a number.")
         found = resolve(size, [value for value in self.near() if value not in self.builder.complex])
