@@ -66,6 +66,12 @@ def shifted_window_mask(
     return np.where(places[:, :, None] == places[:, None], 0.0, value).astype(np.float32)
 
 
+def standardized(x: np.ndarray, axes: tuple[int, ...], eps: float = 1e-5) -> np.ndarray:
+    """An array less its mean over some axes, by its standard deviation there: as weights are that are standardized."""
+    mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    return (x - mean) / np.sqrt(variance + eps)
+
+
 def antialias_matrix(
     n: int, count: int, mode: str = "bilinear", align_corners: bool = False, scale_factor: float | None = None
 ) -> np.ndarray:

@@ -16,6 +16,7 @@ from netdefs.scaffold.program import (
     Cond,
     Dim,
     Each,
+    Fixed,
     Hole,
     Loop,
     Math,
@@ -84,6 +85,7 @@ class Parameters:
                 usual = False
             if len(here) < len(column) and usual not in here:
                 usual = _plain(here[0])  # those that don't need it must not give it
+                usual = None if isinstance(usual, Fixed) else usual  # a default is no place for an array
             found[name] = usual if usual is not MISSING and (usual in here or len(here) < len(column)) else REQUIRED
         return dict(sorted(found.items(), key=lambda each: each[1] is not REQUIRED))
 

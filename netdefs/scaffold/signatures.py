@@ -19,8 +19,9 @@ def signature(function: Function, names: list[str], literals: Text) -> list[str]
     for name, value in zip(names, function.inputs, strict=True):
         arguments.append(f"{name}: {'Tensor' if value.kind == TENSOR else 'np.ndarray' if value.shape else 'int'}")
     for name, usual in function.parameters.items():
-        default = "" if usual is REQUIRED else f" = {literals.of(usual)}"
-        arguments.append(f"{name}: {_type_of(function.examples.get(name, usual))}{default}")
+        kind = _type_of(function.examples.get(name, usual))
+        kind = f"{kind} | None" if usual is None and kind != "Any" else kind
+        arguments.append(f"{name}: {kind}{'' if usual is REQUIRED else f' = {literals.of(usual)}'}")
     kinds = ["Tensor" if value.kind == TENSOR else "np.ndarray" for value in function.outputs]
     gives = kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]"
     return fitted(f"def {function.name}({', '.join(arguments)}) -> {gives}:", 0)

@@ -149,8 +149,9 @@ class Lines:
         if item.function == "parameter":
             return len(text) + indent < WIDTH // 2
         if item.array:
-            return indent + len(text) < WIDTH // 2
-        if following.array or following.function not in LIGHT or isinstance(following.inputs[0], tuple):
+            if indent + len(text) >= WIDTH // 2:
+                return False
+        elif following.array or following.function not in LIGHT or isinstance(following.inputs[0], tuple):
             return False
         self.names[made] = text
         outer = self.calls.of(following)
@@ -351,7 +352,8 @@ def _varying(body: Sequence[Any], turn: Turn) -> list[tuple[str, Any]]:
                 note(key, value)
         else:
             if isinstance(item, Loop):
-                note("blocks", item.count)
+                if not item.listed and not _varying(item.body, item.turn):  # else a sequence has as many turns
+                    note("blocks", item.count)
             else:
                 note("more", item.flag)
             found += _varying(item.body, turn)

@@ -36,13 +36,13 @@ def statistical(op: Op, weight: Value | None, bias: Value | None, mean: Value, v
 
 
 @computes("aten.batch_norm.default")
-def standardized(op: Op) -> Value:
+def _standardized(op: Op) -> Value:
     """Of an array, by its own statistics: so convolutions standardize their weights."""
     x = op["input"]
     if not (op["training"] or op["running_mean"] is None):
         return _batch_norm(op)
     others = tuple(axis for axis in range(len(x.shape)) if axis != 1)
-    text = "({0} - {0}.mean({axes}, keepdims=True)) / np.sqrt({0}.var({axes}, keepdims=True) + {eps})"
+    text = "standardized({0}, {axes}, eps={eps})"
     inputs = [x]
     column = ", ".join(["-1", *["1"] * (len(x.shape) - 2)])
     for key, sign in (("weight", "*"), ("bias", "+")):
