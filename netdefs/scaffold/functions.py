@@ -213,8 +213,8 @@ def _function(match: _Match, name: str) -> _Made:
     """The function that units of one pattern become."""
     units, instances = match.units, match.unifier.instances
     first = units[0]
-    parameters = Parameters(instances, [value.hint for value in first.inputs])
-    body = unrolled([parameters.filled(item) for item in match.body])
+    parameters = Parameters(instances, first.inputs, match.body)
+    body = unrolled(parameters.body)
     outputs = [match.unifier.renamed.get(value, value) for value in first.outputs]
     inputs = [[instance.values.get(value) for value in first.inputs] for instance in instances]
     made = [[instance.values[value] for value in first.outputs] for instance in instances]

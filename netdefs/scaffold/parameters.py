@@ -4,12 +4,13 @@ import dataclasses
 import functools
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from netdefs.scaffold.program import (
     ABSENT,
     REQUIRED,
+    TENSOR,
     Arg,
     Call,
     Column,
@@ -31,34 +32,67 @@ from netdefs.scaffold.unify import Instance, Mismatch
 
 # What an option of a layer is called as an argument of a function.
 WORDS = {"out_channels": "channels", "out_features": "features", "num_groups": "groups", "count": "blocks"}
+WIDTHS = {"out_channels", "out_features"}
 USUAL = {"stride": 1, "dilation": 1, "groups": 1, "padding": 0, "bias": True}
-# Options that never follow from another one, even if the numbers say so.
-APART = ("count", "repeats", "stride", "kernel", "dilation", "padding")
+# Options that never follow from one of another kind, even if the numbers say so.
+APART = ("blocks", "repeats", "stride", "kernel", "dilation", "padding")
 MISSING = object()
 
 
 class Parameters:
-    """The arguments of a function: what fills the holes of its pattern."""
+    """The arguments of a function: what fills the holes of its pattern.
 
-    def __init__(self, instances: Sequence[Instance], taken: Sequence[str]) -> None:
+    Args:
+        instances: the pattern's, and all others that are matched to it.
+        inputs: what the function is called with.
+        body: the pattern.
+    """
+
+    def __init__(self, instances: Sequence[Instance], inputs: Sequence[Value], body: Sequence[Any]) -> None:
         self.instances = instances
         self.columns: dict[str, tuple[Any, ...]] = {}
         self.keys: dict[str, str] = {}  # which option an argument was made for
         self.steady = True  # whether shapes are the same in every turn of the loops around
-        self.taken = {"net", "x", *taken}
+        self.taken = {"net", "x", *(value.hint for value in inputs)}
+        self.first = next((value for value in inputs if value.kind == TENSOR), None)
+        self.body = [self._filled(item) for item in self._with_widths(body)]
 
-    def filled(self, item: Any) -> Any:
+    def _with_widths(self, body: Sequence[Any]) -> list[Any]:
+        """Statements with arguments for how wide layers are: shapes may follow from these, wherever they stand."""
+        made: list[Any] = []
+        for item in body:
+            if isinstance(item, Call):
+                leaf = self._leaf_of(item)
+                widths = {
+                    key: mapped(item.options[key], functools.partial(leaf, key=key))
+                    for key in WIDTHS & item.options.keys()
+                }
+                made.append(dataclasses.replace(item, options={**item.options, **widths}))
+            elif isinstance(item, Loop):
+                outer, self.steady = self.steady, self.steady and self._keeps_sizes(item)
+                made.append(dataclasses.replace(item, body=self._with_widths(item.body)))
+                self.steady = outer
+            else:
+                made.append(dataclasses.replace(item, body=self._with_widths(item.body)))
+        return made
+
+    def _leaf_of(self, item: Call) -> Callable[..., Any]:
+        """What fills the holes of a statement."""
+        given = [value for value in item.inputs if isinstance(value, Value)][:1]
+        given += [] if self.first is None else [self.first]
+        word = item.results[0].hint if item.results else ""
+        return functools.partial(self._leaf, word=word, given=given if self.steady else ())
+
+    def _filled(self, item: Any) -> Any:
         """A statement with arguments in its holes."""
         if isinstance(item, Call):
-            given = next((v for v in item.inputs if isinstance(v, Value)), None) if self.steady else None
-            word = item.results[0].hint if item.results else ""
-            leaf = functools.partial(self._leaf, word=word, given=given)
+            leaf = self._leaf_of(item)
             options = {key: mapped(value, functools.partial(leaf, key=key)) for key, value in item.options.items()}
             inputs = [mapped(value, functools.partial(leaf, key="value")) for value in item.inputs]
             return dataclasses.replace(item, options=options, inputs=inputs)
         if isinstance(item, Loop):
             outer, self.steady = self.steady, self.steady and self._keeps_sizes(item)
-            body = [self.filled(each) for each in item.body]
+            body = [self._filled(each) for each in item.body]
             self.steady = outer
             count = item.count
             if not any(_uses(each, item.turn) for each in body):  # else there are as many turns as the sequence has
@@ -66,7 +100,7 @@ class Parameters:
             return Loop(item.turn, count, body, item.carried, item.listed, item.collected)
         word = next((v.hint for each in item.body for v in each.results), "more")
         flag = self._leaf(item.flag, key=word, word="with")
-        return Cond(flag, [self.filled(each) for each in item.body], item.made, item.otherwise, item.result)
+        return Cond(flag, [self._filled(each) for each in item.body], item.made, item.otherwise, item.result)
 
     def arguments(self, count: int) -> list[dict[str, Arg]]:
         """What each instance gives for them."""
@@ -79,7 +113,7 @@ class Parameters:
         """Every argument and its default, those without one first."""
         found: dict[str, Arg] = {}
         for name, column in self.columns.items():
-            usual = USUAL.get(re.sub(r"^.*_", "", name), MISSING)
+            usual = USUAL.get(_kind(name), MISSING)
             here = [value for value in column if value is not ABSENT]
             if all(isinstance(value, bool) for value in here):
                 usual = False
@@ -102,14 +136,14 @@ class Parameters:
                     return False
         return True
 
-    def _leaf(self, leaf: Any, key: str, word: str = "", given: Value | None = None) -> Any:
+    def _leaf(self, leaf: Any, key: str, word: str = "", given: Sequence[Value] = ()) -> Any:
         """What stands in a hole: an argument, or what can be told from a shape or from another argument.
 
         Args:
             leaf: a hole; all else stays as it is.
             key: the option that has it.
             word: what its statement makes.
-            given: the value whose shape it may be told from.
+            given: the values whose shapes it may be told from, the best one first.
         """
         if not isinstance(leaf, Hole):
             return leaf
@@ -131,18 +165,19 @@ class Parameters:
     def _shared(self, column: Sequence[Any], key: str) -> str | None:
         """The argument that is the same wherever both are needed; None if there is none."""
         for name, other in self.columns.items():
-            if self.keys[name] != key and not {self.keys[name], key}.isdisjoint(APART):
+            if not self._relate(name, key):
                 continue
             if (joined := _joined(column, other)) is not None:
                 self.columns[name] = joined
                 return name
         return None
 
-    def _told(self, here: Sequence[int], at: Sequence[int], key: str, given: Value | None) -> Arg:
+    def _told(self, here: Sequence[int], at: Sequence[int], key: str, given: Sequence[Value]) -> Arg:
         """A number as it can be told from a shape or from an argument; None if it can't be."""
-        return self._from_shape(here, at, key, given) or self._from_argument(here, at, key)
+        told = (self._from_shape(here, at, key, value) for value in given)
+        return next(filter(None, told), None) or self._from_argument(here, at, key)
 
-    def _tuple(self, here: Sequence[Any], at: Sequence[int], key: str, given: Value | None) -> Arg:
+    def _tuple(self, here: Sequence[Any], at: Sequence[int], key: str, given: Sequence[Value]) -> Arg:
         """A tuple of numbers that are the same, or can all be told; None if that is not so."""
         if not all(isinstance(each, tuple) and len(each) == len(here[0]) for each in here):
             return None
@@ -156,10 +191,8 @@ class Parameters:
                 return None
         return tuple(made)
 
-    def _from_shape(self, here: Sequence[int], at: Sequence[int], key: str, given: Value | None) -> Arg:
+    def _from_shape(self, here: Sequence[int], at: Sequence[int], key: str, given: Value) -> Arg:
         """The channels of a value, or a multiple of them; None if the numbers are neither."""
-        if given is None:
-            return None
         values = [self.instances[k].values.get(given, given) for k in at]
         shapes = [value.shape if isinstance(value, Value) else () for value in values]
         for axis in dict.fromkeys((1, len(given.shape) - 1)):
@@ -174,17 +207,20 @@ class Parameters:
 
     def _from_argument(self, here: Sequence[int], at: Sequence[int], key: str) -> Arg:
         """Another argument, or a multiple of one; None if the numbers are of none."""
-        if key in APART:
-            return None
         for name, other in self.columns.items():
             theirs = [other[k] for k in at]
-            if not _are_numbers(theirs):
+            if not _are_numbers(theirs) or not self._relate(name, key):
                 continue
             if theirs == here:
                 return Param(name)
             if (factor := _ratio(here, theirs)) is not None:
                 return Math(factor[0], Param(name), factor[1])
         return None
+
+    def _relate(self, name: str, key: str) -> bool:
+        """Whether an option may follow from an argument."""
+        kinds = {_kind(self.keys[name]), _kind(key)}
+        return len(kinds) == 1 or kinds.isdisjoint(APART)
 
     def _name(self, key: str, word: str, several: bool) -> str:
         key, word = (re.sub(r"\W", "_", text) for text in (key, word))
@@ -202,6 +238,11 @@ def _uses(item: Any, turn: Turn) -> bool:
     if isinstance(item, Call):
         return any(each.turn is turn for value in [*item.inputs, *item.options.values()] for each in eaches(value))
     return any(_uses(each, turn) for each in item.body)
+
+
+def _kind(key: str) -> str:
+    """What an option or argument says: "blocks" of "count" and of "stage2_blocks_3"."""
+    return re.sub(r"^.*_", "", re.sub(r"_\d+$", "", WORDS.get(key, key)))
 
 
 def _plain(value: Any) -> Arg:
