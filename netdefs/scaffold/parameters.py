@@ -46,6 +46,10 @@ class Parameters:
         instances: the pattern's, and all others that are matched to it.
         inputs: what the function is called with.
         body: the pattern.
+
+    Attributes:
+        columns: each argument, and its value for every instance.
+        body: the pattern, with arguments in its holes.
     """
 
     def __init__(self, instances: Sequence[Instance], inputs: Sequence[Value], body: Sequence[Any]) -> None:
