@@ -288,7 +288,8 @@ def write(found: Mapping[str, Mapping[str, Any]]) -> None:
 def row(name: str, found: Mapping[str, Any]) -> str:
     """A line of the table of clean ones."""
     compiled = "yes" if found["compiled"] else "no"
-    numbers: Sequence[Any] = (found["layers"], found["lines"], f"{found['error']:.1e}", compiled)
+    rounding = f" (PyTorch's own {found['rounding']:.1e})" if found["rounding"] else ""
+    numbers: Sequence[Any] = (found["layers"], found["lines"], f"{found['error']:.1e}{rounding}", compiled)
     return f"| {name} | {FAMILY[name]} | {' | '.join(map(str, numbers))} |"
 
 

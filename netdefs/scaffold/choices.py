@@ -37,6 +37,11 @@ class Choice:
         left, right = resolve(self.holds.lhs, [x]), resolve(self.holds.rhs, [x])
         return None if left is None or right is None else (left, right)
 
+    def axes(self, x: Value) -> list[int]:
+        """The axes of x whose sizes it is about."""
+        symbols = self.holds.free_symbols
+        return [i for i, size in enumerate(x.shape) if not symbols.isdisjoint(getattr(size, "free_symbols", ()))]
+
 
 def choices_of(inputs: Sequence[Any]) -> list[Choice]:
     """What a module's own code, not torch's, asked of height and width, if the answer differs for other pictures.

@@ -15,6 +15,8 @@ from netdefs.scaffold.statements import Lines
 from netdefs.scaffold.text import WIDTH, Text, fitted
 from netdefs.scaffold.units import Gap
 
+LONGEST = 100  # characters of a condition
+
 
 @dataclasses.dataclass
 class Variant:
@@ -213,10 +215,14 @@ class ModuleFile:
                 if axis > 1 and isinstance(size, int):
                     asked.setdefault(reason, {})[f"x.shape[{axis}] != {size}"] = None
             for choice in variant.captured.choices:
-                if (sides := choice.sides(x)) is not None:
-                    left, right = map(text.of, sides)
-                    reason = f'"PyTorch goes another way with such a size ({choice.where})."'
-                    asked.setdefault(reason, {})[f"{left} {choice.otherwise} {right}"] = None
+                reason = f'"PyTorch goes another way with such a size ({choice.where})."'
+                sides = choice.sides(x)
+                condition = f" {choice.otherwise} ".join(map(text.of, sides)) if sides is not None else ""
+                if 0 < len(condition) <= LONGEST:
+                    asked.setdefault(reason, {})[condition] = None
+                    continue
+                for axis in choice.axes(x):  # what nobody would read: only the size that was traced
+                    asked.setdefault(reason, {})[f"x.shape[{axis}] != {self.shape[axis]}"] = None
         lines = []
         for reason, conditions in asked.items():
             lines += [*_condition(list(conditions)), *fitted(f"raise NetworkError({reason})", 8)]

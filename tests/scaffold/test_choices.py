@@ -59,6 +59,20 @@ class Table(nn.Module):
         return self.stem(x) + self.table
 
 
+class Particular(nn.Module):
+    """Asks something of the size that nobody would write down again."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        h, w = x.shape[2:]
+        if (h * w + 3 * h + 5 * w) % 11 + (h * w + 7 * w) % 13 + (7 * h + w + 3 * h * w) % 17 == 26:
+            return self.conv(x)
+        return -self.conv(x)
+
+
 def drafted(tmp_path, module, height, width):
     torch.manual_seed(0)
     path = tmp_path / "draft.py"
@@ -98,6 +112,15 @@ def test_a_fixed_size(tmp_path):
     with pytest.raises(NetworkError, match=r"This definition is for \(N, 3, 32, 48\), not \(1, 3, 32, 49\)\."):
         defined(draft, module, 32, 49)
     assert "if x.shape[2] != 32 or x.shape[3] != 48:" in text
+
+
+def test_a_condition_that_is_too_long_to_read(tmp_path):
+    module = Particular()
+    assert (16 * 16 + 3 * 16 + 5 * 16) % 11 + (16 * 16 + 7 * 16) % 13 + (7 * 16 + 16 + 3 * 16 * 16) % 17 == 26
+    _, draft, text = drafted(tmp_path, module, 16, 16)
+    assert "    if x.shape[2] != 16 or x.shape[3] != 16:" in text.splitlines()
+    with pytest.raises(NetworkError, match="another way with such a size"):
+        defined(draft, module, 16, 17)
 
 
 class Chaotic(nn.Module):
