@@ -264,12 +264,10 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> str:
     count = len(found)
     parts = [f"{step} {sum(each[step] for each in found.values())}" for step in STEPS]
     clean = [each for each in found.values() if each["clean"]]
-    near = sum(each["error"] <= TOLERANCE for each in clean)
+    share, near = (n / max(count, 1) for n in (len(clean), sum(each["error"] <= TOLERANCE for each in clean)))
     families = len({FAMILY[name] for name in found})
-    return (
-        f"{count} models of {families} families: {', '.join(parts)}. Clean: {len(clean) / max(count, 1):.1%}, with outputs "
-        f"within {TOLERANCE:.0e}: {near / max(count, 1):.1%}; those of the others are no farther off than float32 rounds."
-    )
+    said = f"Clean: {share:.1%}, with outputs within {TOLERANCE:.0e}: {near:.1%}; the others' are off by what float32 rounds."
+    return f"{count} models of {families} families: {', '.join(parts)}. {said}"
 
 
 def write(found: Mapping[str, Mapping[str, Any]]) -> None:
