@@ -266,7 +266,7 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> str:
     clean = [each for each in found.values() if each["clean"]]
     share, near = (n / max(count, 1) for n in (len(clean), sum(each["error"] <= TOLERANCE for each in clean)))
     families = len({FAMILY[name] for name in found})
-    said = f"Clean: {share:.1%}, with outputs within {TOLERANCE:.0e}: {near:.1%}; the others' are off by what float32 rounds."
+    said = f"Clean: {share:.1%}; {near:.1%} with outputs within {TOLERANCE:.0e}, the others off by what float32 rounds."
     return f"{count} models of {families} families: {', '.join(parts)}. {said}"
 
 
