@@ -105,7 +105,15 @@ def interrupt_at(monkeypatch, step):
     return steps
 
 
-def test_ctrl_c_cancels_the_build_and_leaves_no_trace(monkeypatch):
+@pytest.fixture
+def listening():
+    """Python's own handler of Ctrl-C: a shell starts what runs in the background without one."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+def test_ctrl_c_cancels_the_build_and_leaves_no_trace(monkeypatch, listening):
     handler = signal.getsignal(signal.SIGINT)
     definition = raw.conv_scale_relu()
     with monkeypatch.context() as patch:
