@@ -48,7 +48,7 @@ class Survey:
         self._finished[who] = self._events
         if isinstance(who, str):
             parts = _parts(output, "")
-            if is_recurrent(called) and FIRST in parts:
+            if FIRST in parts and is_recurrent(called):
                 self.mains[who] = Part(who, FIRST)
                 del parts[FIRST]
                 output = output[0]

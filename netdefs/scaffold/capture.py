@@ -21,7 +21,7 @@ from netdefs.core.errors import NetdefsError
 from netdefs.core.optional import require
 from netdefs.core.torch_module import evaluating, is_script
 from netdefs.scaffold.batches import LARGE, SMALL, merge, of_size
-from netdefs.scaffold.choices import Choice, choices_of
+from netdefs.scaffold.choices import Choice, choices_of, is_own
 from netdefs.scaffold.states import leave_zeros_out
 
 LONGEST = 120  # operations in a size: above it nobody would write it, and working with it takes minutes
@@ -35,42 +35,12 @@ IGNORED = (
     "_enter_autocast",
     "_exit_autocast",
 )
-VIEWS = frozenset(
-    [
-        "view",
-        "reshape",
-        "_unsafe_view",
-        "permute",
-        "transpose",
-        "t",
-        "T",
-        "mT",
-        "select",
-        "slice",
-        "expand",
-        "expand_as",
-        "squeeze",
-        "unsqueeze",
-        "flatten",
-        "unflatten",
-        "chunk",
-        "split",
-        "split_with_sizes",
-        "unbind",
-        "narrow",
-        "diagonal",
-        "as_strided",
-        "detach",
-        "alias",
-        "movedim",
-        "swapaxes",
-        "unfold",
-        "numpy_T",
-        "view_as",
-        "reshape_as",
-        "getitem",
-    ]
-)
+VIEWS = {
+    *("view", "reshape", "_unsafe_view", "permute", "transpose", "t", "T", "mT", "select", "slice"),
+    *("expand", "expand_as", "squeeze", "unsqueeze", "flatten", "unflatten", "chunk", "split"),
+    *("split_with_sizes", "unbind", "narrow", "diagonal", "as_strided", "detach", "alias", "movedim"),
+    *("swapaxes", "unfold", "numpy_T", "view_as", "reshape_as", "getitem"),
+}
 
 
 class ExportError(NetdefsError):
@@ -227,8 +197,7 @@ def reason_of(error: Exception) -> str:
 def _place(error: Exception) -> str:
     """Where a module's own code was when an error was raised: " (file.py, line 12: `code`)"."""
     frames = traceback.extract_tb(error.__traceback__)
-    apart = [str(Path(str(require("torch", "torch").__file__)).parent), str(Path(__file__).parents[1])]
-    own = [frame for frame in frames if not frame.filename.startswith((*apart, "<"))]
+    own = [frame for frame in frames if not frame.filename.startswith("<") and is_own(frame.filename)]
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno}: `{own[-1].line}`)" if own else ""
 
 

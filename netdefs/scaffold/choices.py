@@ -12,7 +12,7 @@ from netdefs.scaffold.sizes import resolve
 
 LARGER = ((32, 64), (64, 32), (128, 64))  # by how much other pictures are higher and wider: sizes that are likely
 OTHERS = (*LARGER, (1, 1), (2, 2), (4, 4), (8, 8), (16, 16), (-8, -8))  # and some that are not
-OWN = Path(__file__).parents[1]
+OURS = Path(__file__).parents[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +81,10 @@ def _asked(frame: Any) -> str:
     """The line of code that asked; empty if that was torch's or ours."""
     if not isinstance(frame, traceback.FrameSummary):
         return ""
-    file = Path(frame.filename)
+    return f"{Path(frame.filename).name}, line {frame.lineno}" if is_own(frame.filename) else ""
+
+
+def is_own(file: str) -> bool:
+    """Whether a file is of a module's own code, neither torch's nor ours."""
     torch = Path(str(require("torch", "torch").__file__)).parent
-    return "" if file.is_relative_to(torch) or file.is_relative_to(OWN) else f"{file.name}, line {frame.lineno}"
+    return not any(Path(file).is_relative_to(folder) for folder in (torch, OURS))

@@ -194,7 +194,7 @@ class ModuleFile:
 
     def _sizes_of(self, name: str, first: str) -> list[str]:
         """The sizes of an input behind the batch: those that follow from the first input's are told from these."""
-        values = {value.hint: value for value in self.variants[0].root.inputs}
+        values = _by_name(self.variants[0].root)
         sizes: list[Any] = list(self.inputs[name].shape[1:])
         if not {name, first} <= set(values):
             return [str(size) for size in sizes]
@@ -206,7 +206,7 @@ class ModuleFile:
         """Refuses sizes at which PyTorch's module goes another way than it went when it was traced."""
         asked: dict[str, dict[str, None]] = {}  # reason -> the conditions that it is given for
         for variant in self.variants:
-            x = next((value for value in variant.root.inputs if value.hint == next(iter(self.inputs))), None)
+            x = _by_name(variant.root).get(next(iter(self.inputs)))
             if x is None:
                 continue
             text = Text({x: "x"}, {}, {}, self.constants.text)
@@ -295,6 +295,11 @@ class ModuleFile:
         given = ", ".join(f"{key}={value}" for key, value in options.items())
         line = f"model = Model(__name__, define, VARIANTS, {given})"
         return [*fitted(line, 0), "define_network, build_engine = model.define_network, model.build_engine"]
+
+
+def _by_name(root: Unit) -> dict[str, Value]:
+    """The inputs of a network that it uses."""
+    return {value.hint: value for value in root.inputs}
 
 
 def _wrapped(text: str) -> list[str]:

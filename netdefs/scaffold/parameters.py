@@ -1,10 +1,11 @@
 """The arguments of a draft's functions: what fills the holes of a pattern."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from netdefs.scaffold.program import (
@@ -73,9 +74,8 @@ class Parameters:
                 }
                 made.append(dataclasses.replace(item, options={**item.options, **widths}))
             elif isinstance(item, Loop):
-                outer, self.steady = self.steady, self.steady and self._keeps_sizes(item)
-                made.append(dataclasses.replace(item, body=self._with_widths(item.body)))
-                self.steady = outer
+                with self._inside(item):
+                    made.append(dataclasses.replace(item, body=self._with_widths(item.body)))
             else:
                 made.append(dataclasses.replace(item, body=self._with_widths(item.body)))
         return made
@@ -95,9 +95,8 @@ class Parameters:
             inputs = [mapped(value, functools.partial(leaf, key="value")) for value in item.inputs]
             return dataclasses.replace(item, options=options, inputs=inputs)
         if isinstance(item, Loop):
-            outer, self.steady = self.steady, self.steady and self._keeps_sizes(item)
-            body = [self._filled(each) for each in item.body]
-            self.steady = outer
+            with self._inside(item):
+                body = [self._filled(each) for each in item.body]
             count = item.count
             if not any(_uses(each, item.turn) for each in body):  # else there are as many turns as the sequence has
                 count = mapped(count, functools.partial(self._leaf, key="count"))
@@ -126,6 +125,13 @@ class Parameters:
                 usual = None if isinstance(usual, Fixed) else usual  # a default is no place for an array
             found[name] = usual if usual is not MISSING and (usual in here or len(here) < len(column)) else REQUIRED
         return dict(sorted(found.items(), key=lambda each: each[1] is not REQUIRED))
+
+    @contextlib.contextmanager
+    def _inside(self, loop: Loop) -> Iterator[None]:
+        """While the statements of a loop are looked at."""
+        outer, self.steady = self.steady, self.steady and self._keeps_sizes(loop)
+        yield
+        self.steady = outer
 
     def _keeps_sizes(self, loop: Loop) -> bool:
         """Whether what a loop hands on has the same channels in every turn, so that they can be told from its shape."""

@@ -89,14 +89,9 @@ class Convolutions(BatchNorm):
         TensorRT convolves pictures: it is one of a single row, `name.conv`.
         """
         scope, path = self.module(name), self.path_of(name)
-        if len(x.shape) != 3:
-            raise NetworkError(f"{path}: conv1d takes (N, C, L), not {describe(x)}.")
+        row = self._as_row(x, name, "conv1d")
         shape = (out_channels, self._channels_per_group(x, path, groups), kernel)
         weight, offset = scope._parameters(shape, out_channels if bias else 0)
-        n, channels, length = sizes_of(x)
-        row = self._reshape(x, self.child(name, "row"), [n, channels, 1, length])
-        options = ((1, stride), (0, padding), (1, dilation), groups)
-        key = self.child(name, "weight")
         out = self.convolution(
             row,
             self.child(name, "conv"),
@@ -104,12 +99,14 @@ class Convolutions(BatchNorm):
             (1, kernel),
             weight[:, :, None],
             offset,
-            *options,
+            (1, stride),
+            (0, padding),
+            (1, dilation),
+            groups,
             of=name,
-            key=key,
+            key=self.child(name, "weight"),
         )
-        n, _, _, length = sizes_of(out)
-        return self._reshape(out, name, [n, out_channels, length])
+        return self._of_row(out, name)
 
     def conv3d(
         self,
@@ -183,15 +180,12 @@ class Convolutions(BatchNorm):
             NetworkError: x has another rank, or the groups, weights or sizes don't fit.
         """
         scope, path = self.module(name), self.path_of(name)
-        if len(x.shape) != 3:
-            raise NetworkError(f"{path}: deconv1d takes (N, C, L), not {describe(x)}.")
+        row = self._as_row(x, name, "deconv1d")
         in_channels = self._channels_per_group(x, path, groups) * groups
         if out_channels % groups:
             raise NetworkError(f"{path}: groups={groups} does not divide {out_channels} output channels.")
         shape = (in_channels, out_channels // groups, kernel)
         weight, offset = scope._parameters(shape, out_channels if bias else 0)
-        n, channels, length = sizes_of(x)
-        row = self._reshape(x, self.child(name, "row"), [n, channels, 1, length])
         out = self.deconvolution(
             row,
             self.child(name, "deconv"),
@@ -207,8 +201,7 @@ class Convolutions(BatchNorm):
             of=name,
             key=self.child(name, "weight"),
         )
-        n, _, _, length = sizes_of(out)
-        return self._reshape(out, name, [n, out_channels, length])
+        return self._of_row(out, name)
 
     def deconvolution(
         self,
@@ -332,6 +325,18 @@ class Convolutions(BatchNorm):
         if bias is None:
             return self.trt.Weights(x.dtype)
         return self.convert(bias, x.dtype, f"{self.path_of(name)}'s bias")
+
+    def _as_row(self, x: Tensor, name: str | None, what: str) -> Tensor:
+        """(N, C, L) as pictures of a single row, `<name>.row`: TensorRT convolves no others."""
+        if len(x.shape) != 3:
+            raise NetworkError(f"{self.path_of(name)}: {what} takes (N, C, L), not {describe(x)}.")
+        n, channels, length = sizes_of(x)
+        return self._reshape(x, self.child(name, "row"), [n, channels, 1, length])
+
+    def _of_row(self, out: Tensor, name: str | None) -> Tensor:
+        """What was made of such pictures as (N, C, L)."""
+        n, channels, _, length = sizes_of(out)
+        return self._reshape(out, name, [n, channels, length])
 
     def _channels_per_group(self, x: Tensor, path: str, groups: int) -> int:
         channels = self.known_size(x, 1, path)

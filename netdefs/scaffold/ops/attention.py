@@ -37,14 +37,8 @@ def widened(op: Op, x: Value, dim: int, part: str) -> Value:
     return op.array("{0}[None]" if dim == 0 else "{0}[:, None]", x, sizes=sizes)
 
 
-@computes(
-    "aten.matmul.default",
-    "aten.bmm.default",
-    "aten.mm.default",
-    "aten.mv.default",
-    "aten.dot.default",
-    "aten.vdot.default",
-)
+@computes("aten.matmul.default", "aten.bmm.default", "aten.mm.default")
+@computes("aten.mv.default", "aten.dot.default", "aten.vdot.default")
 def _matmul_of_arrays(op: Op) -> Value:
     a, b = list(op.given.values())[:2]
     return op.array("{0} @ {1}", a, b)

@@ -1,6 +1,5 @@
 """Values at places: indexing, gathering, sorting."""
 
-import math
 from typing import Any
 
 from netdefs.scaffold.ops.op import Op
@@ -100,7 +99,7 @@ def _data_dependent(op: Op) -> Any:
 @lowers("aten.index_put.default", "aten.index_put_.default")
 def _index_put(op: Op) -> Any:
     """`x[mask] = value`; what is put at other places has no layer."""
-    mask, value, several = op["indices"][0], op["values"], math.prod(map(int, op["values"].shape)) != 1
+    mask, value, several = op["indices"][0], op["values"], any(n != 1 for n in op["values"].shape)
     if len(op["indices"]) > 1 or not is_tensor(mask) or mask.dtype != "bool" or op["accumulate"] or several:
         return _scatter(op)
     for _ in range(len(op["self"].shape) - len(mask.shape)):  # what it has no axes for it takes whole

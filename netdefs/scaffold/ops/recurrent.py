@@ -3,11 +3,10 @@
 import operator
 from typing import Any
 
+from netdefs.core.layers.recurrent import DIRECTIONS
 from netdefs.scaffold.ops.op import Op
 from netdefs.scaffold.ops.options import differing
 from netdefs.scaffold.ops.table import Unsupported, lowers
-
-DIRECTIONS = ("", "_reverse")  # as PyTorch ends the names of weights
 
 
 @lowers("aten.lstm.input")
