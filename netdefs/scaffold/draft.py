@@ -74,7 +74,7 @@ def draft(
             "left out. Write a draft of each."
         ) from None
     _no_clashes(functions, root)
-    file = ModuleFile(variants, functions, root, arguments, inputs, source, preprocess or {})
+    file = ModuleFile(variants, root, arguments, inputs, source, preprocess or {})
     text = file.text()
     dynamic = min((_dynamic(each) for each in variants), key=len)
     return Draft(text, file.constants.arrays, [gap for each in variants for gap in each.gaps], layers, dynamic)

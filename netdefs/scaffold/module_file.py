@@ -36,7 +36,6 @@ class ModuleFile:
 
     Args:
         variants: those that were traced, of which the first is the default.
-        functions: those that the root calls, and those that these call.
         root: the function that becomes `define`.
         arguments: what each variant gives for the root's parameters.
         inputs: what the network's inputs are called -> tensors.
@@ -47,7 +46,6 @@ class ModuleFile:
     def __init__(
         self,
         variants: Sequence[Variant],
-        functions: Sequence[Function],
         root: Function,
         arguments: Sequence[Mapping[str, Arg]],
         inputs: Mapping[str, Any],
